@@ -1,0 +1,43 @@
+//===- NameHints.h - Names that no comparison sees --------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_DIALECT_ONNX_IR_NAMEHINTS_H
+#define FFN_MLIR_DIALECT_ONNX_IR_NAMEHINTS_H
+
+#include "mlir/Bytecode/BytecodeImplementation.h"
+#include "mlir/IR/Attributes.h"
+#include "mlir/IR/OperationSupport.h"
+#include "llvm/ADT/SmallVector.h"
+#include <string>
+
+namespace mlir::onnx {
+
+/// The node's name and the names of its outputs, as the file gives them. They
+/// are written back on export but carry no meaning: all hints are equal, so
+/// that two nodes that differ only in names are one to CSE.
+struct NameHints {
+  std::string node;
+  llvm::SmallVector<std::string, 1> outputs;
+
+  bool operator==(const NameHints &) const { return true; }
+  bool operator!=(const NameHints &) const { return false; }
+  bool empty() const { return node.empty() && outputs.empty(); }
+  llvm::StringRef output(unsigned i) const {
+    return i < outputs.size() ? llvm::StringRef(outputs[i]) : llvm::StringRef();
+  }
+};
+
+Attribute convertToAttribute(MLIRContext *ctx, const NameHints &names);
+LogicalResult
+convertFromAttribute(NameHints &names, Attribute attr,
+                     llvm::function_ref<InFlightDiagnostic()> emitError);
+LogicalResult readFromMlirBytecode(DialectBytecodeReader &reader,
+                                   NameHints &names);
+void writeToMlirBytecode(DialectBytecodeWriter &writer, const NameHints &names);
+
+} // namespace mlir::onnx
+
+#endif // FFN_MLIR_DIALECT_ONNX_IR_NAMEHINTS_H

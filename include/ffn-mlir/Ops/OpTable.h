@@ -1,0 +1,246 @@
+//===- OpTable.h - Meaning of ONNX operators --------------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// One table keyed by (domain, operator, since-version). Arity, attribute kinds
+// and defaults come from the schema data (`Schema`), generated from the onnx
+// package; what an operator does (shape, lowering, evaluation, effect) comes
+// from one file for each op family in lib/Ops, found by CMake.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_OPS_OPTABLE_H
+#define FFN_MLIR_OPS_OPTABLE_H
+
+#include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
+#include "ffn-mlir/Support/DimExpr.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/Support/LLVM.h"
+#include "llvm/ADT/ArrayRef.h"
+#include "llvm/ADT/StringRef.h"
+
+namespace mlir::ffn {
+
+class ShapeContext;
+class EvalContext;
+class LowerContext;
+
+//===----------------------------------------------------------------------===//
+// Schema: data only, all operators of the onnx package and com.microsoft
+//===----------------------------------------------------------------------===//
+
+/// ONNX AttributeProto.AttributeType numbers.
+enum class AttrKind : uint8_t {
+  Undefined = 0,
+  Float,
+  Int,
+  String,
+  Tensor,
+  Graph,
+  Floats,
+  Ints,
+  Strings,
+  Tensors,
+  Graphs,
+  SparseTensor,
+  SparseTensors,
+  TypeProto,
+  TypeProtos
+};
+
+struct AttrSchema {
+  llvm::StringRef name;
+  AttrKind kind;
+  bool required;
+  /// Textual default: an integer, a float, a string; empty list "[]"; or "".
+  llvm::StringRef defaultValue;
+  bool hasDefault;
+};
+
+/// Effect class of an operator: `Random` ops draw numbers, `Impure` has side
+/// effects or unknown meaning.
+enum class OpEffect : uint8_t { Pure, Random, Impure };
+
+struct Schema {
+  llvm::StringRef domain;
+  llvm::StringRef name;
+  int sinceVersion;
+  int minInputs, maxInputs; // maxInputs == INT_MAX: variadic
+  int minOutputs, maxOutputs;
+  bool deprecated;
+  OpEffect effect;
+  llvm::ArrayRef<AttrSchema> attrs;
+
+  const AttrSchema *findAttr(llvm::StringRef name) const;
+};
+
+/// The schema in force for an operator under opset `opset` of `domain`: the
+/// greatest since-version not above it; null when there is none. The domain
+/// "ai.onnx" is "".
+const Schema *lookupSchema(llvm::StringRef domain, llvm::StringRef name,
+                           int opset);
+/// True when some version of the operator exists in the domain.
+bool isKnownOperator(llvm::StringRef domain, llvm::StringRef name);
+/// Newest opset of a domain in the data; 0 for an unknown domain.
+int getNewestOpset(llvm::StringRef domain);
+
+//===----------------------------------------------------------------------===//
+// Behaviour
+//===----------------------------------------------------------------------===//
+
+/// Sets result shapes and contents from those of the operands; emits a coded
+/// diagnostic on a contradiction. Null: results stay as declared.
+using ShapeFn = LogicalResult (*)(ShapeContext &);
+/// Float64 meaning.
+using EvalFn = LogicalResult (*)(EvalContext &);
+/// Replacement by upstream dialects on tensors.
+using LowerFn = LogicalResult (*)(LowerContext &);
+
+/// Facets of an operator; a facet registered for since-version v holds for
+/// later versions until another registration replaces it. Facets of one
+/// operator may be registered by different files.
+struct OpBehaviour {
+  ShapeFn shape = nullptr;
+  EvalFn eval = nullptr;
+  LowerFn lower = nullptr;
+};
+
+class OpTable {
+public:
+  /// The table with all families registered; built once, immutable after.
+  static const OpTable &get();
+
+  /// Behaviour in force at `version`, each facet looked up on its own.
+  OpBehaviour lookup(llvm::StringRef domain, llvm::StringRef name,
+                     int version) const;
+  OpBehaviour lookup(onnx::NodeOp node) const;
+
+  void addShape(llvm::StringRef domain, llvm::StringRef name, int since,
+                ShapeFn fn);
+  void addEval(llvm::StringRef domain, llvm::StringRef name, int since,
+               EvalFn fn);
+  void addLower(llvm::StringRef domain, llvm::StringRef name, int since,
+                LowerFn fn);
+
+  OpTable();
+  ~OpTable();
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+// lib/Ops/<Family>.cpp and its siblings <Family>Eval.cpp, <Family>Lower.cpp
+// each define one function `void registerOps_<Stem>(OpTable &)`; CMake writes
+// the list of stems, so a new file needs no edit elsewhere.
+#define FFN_REGISTER_OPS(stem)                                                 \
+  void mlir::ffn::registerOps_##stem(::mlir::ffn::OpTable &table)
+
+/// Installs the effect hook in the onnx dialect of the context.
+void installONNXHooks(MLIRContext *ctx);
+
+//===----------------------------------------------------------------------===//
+// Shapes
+//===----------------------------------------------------------------------===//
+
+/// What is known of a value: element type, dims, and for small integer tensors
+/// (at most 1024 elements, rank <= 1 or any) the contents, which carry shape
+/// arithmetic.
+struct SymValue {
+  Type elementType;                         // null: unknown
+  std::optional<SmallVector<DimExpr>> dims; // none: unknown rank
+  std::optional<SmallVector<DimExpr>> contents;
+  Type otherType; // sequence, optional ...: as is
+
+  bool hasRank() const { return dims.has_value(); }
+  int64_t rank() const {
+    return dims ? static_cast<int64_t>(dims->size()) : -1;
+  }
+};
+
+/// Handed to a shape function.
+class ShapeContext {
+public:
+  virtual ~ShapeContext() = default;
+  onnx::NodeOp node;
+
+  unsigned numInputs() { return node.getInputs().size(); }
+  unsigned numOutputs() { return node.getOutputs().size(); }
+  /// Absent inputs and inputs beyond the list give an empty SymValue.
+  virtual const SymValue &input(unsigned i) = 0;
+  bool hasInput(unsigned i) { return static_cast<bool>(node.getInput(i)); }
+  /// Ignored for outputs the node does not have.
+  virtual void setOutput(unsigned i, SymValue value) = 0;
+  /// A size nobody can know before run time (NonZero, Unique).
+  virtual DimExpr freshSymbol() = 0;
+  /// Analysed value of any SSA value (for subgraph ops).
+  virtual const SymValue &valueOf(Value value) = 0;
+
+  /// Coded error at the node: "<where>: <what> [FFN-Ixxx]".
+  LogicalResult error(llvm::StringRef code, const llvm::Twine &what);
+};
+
+/// Broadcast by the multidirectional rule. Unknown where undecidable: for two
+/// different symbols the result is fresh. Errors are I504.
+FailureOr<SmallVector<DimExpr>>
+broadcastDims(ShapeContext &ctx, ArrayRef<DimExpr> a, ArrayRef<DimExpr> b);
+/// Axis in [-rank, rank) to [0, rank); I502 beyond it.
+FailureOr<int64_t> normalizeAxis(ShapeContext &ctx, int64_t axis, int64_t rank);
+
+/// Shape of every value of `func`, seeded by `ffn.dims` of its arguments.
+/// Recomputed by whoever needs it; nothing of it is stored in the IR.
+class SymbolicShapeAnalysis {
+public:
+  /// Runs over the operation (func or module). With `refine`, types in the IR
+  /// are updated with what was found (unknown types become ranked, `?` become
+  /// static). Fails after a diagnostic on a contradiction.
+  static FailureOr<SymbolicShapeAnalysis> run(Operation *root, bool refine);
+
+  /// Unknown value when nothing is known.
+  const SymValue &lookup(Value value) const;
+
+  SymbolicShapeAnalysis();
+  ~SymbolicShapeAnalysis();
+  SymbolicShapeAnalysis(SymbolicShapeAnalysis &&);
+  SymbolicShapeAnalysis &operator=(SymbolicShapeAnalysis &&);
+
+private:
+  struct Impl;
+  std::unique_ptr<Impl> impl;
+};
+
+//===----------------------------------------------------------------------===//
+// Lowering
+//===----------------------------------------------------------------------===//
+
+/// Handed to a lowering function: operands are already converted (signless
+/// integers; every tensor ranked).
+class LowerContext {
+public:
+  virtual ~LowerContext() = default;
+  onnx::NodeOp node;
+  OpBuilder &builder;
+  Location loc;
+  SmallVector<Value> inputs; // null where absent
+  SmallVector<Value>
+      results; // to be filled, one for each output; null where unused
+
+  LowerContext(onnx::NodeOp node, OpBuilder &builder)
+      : node(node), builder(builder), loc(node.getLoc()) {}
+  Value input(unsigned i) { return i < inputs.size() ? inputs[i] : Value(); }
+  /// Converted type of output i: ranked, signless; dynamic dims are `?`.
+  RankedTensorType resultType(unsigned i);
+  /// Contents of a constant integer input, e.g. axes; none if not constant.
+  virtual std::optional<SmallVector<int64_t>> constantInts(unsigned input) = 0;
+  /// Whether the node's input i holds unsigned integers.
+  bool isUnsigned(unsigned i);
+  /// Coded error "cannot be compiled": names node, op, domain, version, shapes
+  /// and the remedy.
+  LogicalResult unsupported(const llvm::Twine &why);
+};
+
+} // namespace mlir::ffn
+
+#endif // FFN_MLIR_OPS_OPTABLE_H

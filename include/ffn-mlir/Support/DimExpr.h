@@ -1,0 +1,85 @@
+//===- DimExpr.h - Symbolic sizes -------------------------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// A size is an integer polynomial of named symbols, with floor divisions and
+// other non-polynomial terms as opaque atoms: `batch`, `past + seq`,
+// `8 * seq`, `(seq + 1) floordiv 2`. Canonical: equal sizes of this form
+// compare equal. Overflow makes the expression unknown.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_SUPPORT_DIMEXPR_H
+#define FFN_MLIR_SUPPORT_DIMEXPR_H
+
+#include "llvm/ADT/STLFunctionalExtras.h"
+#include "llvm/ADT/StringRef.h"
+#include "llvm/Support/raw_ostream.h"
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace mlir::ffn {
+
+class DimExpr {
+public:
+  /// Default: an unknown size, equal to nothing, not even itself.
+  DimExpr() = default;
+  DimExpr(int64_t constant);
+  static DimExpr symbol(llvm::StringRef name);
+  /// Identifier, integer, or sums, differences, products, `floordiv`/`//` of
+  /// these, with parentheses. Any other text is one opaque symbol of that
+  /// very spelling. Linear; nesting limit 64.
+  static DimExpr parse(llvm::StringRef text);
+
+  bool isKnown() const { return known; }
+  std::optional<int64_t> getConstant() const;
+  bool isConstant(int64_t value) const { return getConstant() == value; }
+  /// The name, if the expression is one bare symbol.
+  std::optional<std::string> getSymbol() const;
+
+  DimExpr operator+(const DimExpr &rhs) const;
+  DimExpr operator-(const DimExpr &rhs) const;
+  DimExpr operator*(const DimExpr &rhs) const;
+  /// Exact quotient of polynomials where there is one, else an opaque atom;
+  /// unknown for a zero divisor.
+  DimExpr floorDiv(const DimExpr &rhs) const;
+  DimExpr ceilDiv(const DimExpr &rhs) const;
+  static DimExpr max(const DimExpr &a, const DimExpr &b);
+  static DimExpr min(const DimExpr &a, const DimExpr &b);
+
+  /// Known equal.
+  bool operator==(const DimExpr &rhs) const;
+  bool operator!=(const DimExpr &rhs) const { return !(*this == rhs); }
+
+  /// Value under `values`; none when a symbol is missing or on overflow.
+  std::optional<int64_t> evaluate(
+      llvm::function_ref<std::optional<int64_t>(llvm::StringRef)> values) const;
+  void forEachSymbol(llvm::function_ref<void(llvm::StringRef)> visit) const;
+  std::string str() const;
+
+  /// Product of atoms with powers -> coefficient. Public for the lowering,
+  /// which turns an expression into arithmetic.
+  using Monomial = std::map<std::string, unsigned>;
+  const std::map<Monomial, int64_t> &terms() const { return polynomial; }
+  /// For an atom key that is not a plain symbol: its kind and operands.
+  struct Opaque {
+    enum Kind { FloorDiv, Max, Min } kind;
+    std::vector<DimExpr> operands;
+  };
+  const Opaque *getOpaque(llvm::StringRef key) const;
+
+private:
+  bool known = false;
+  std::map<Monomial, int64_t> polynomial;
+  std::map<std::string, std::shared_ptr<const Opaque>> opaques;
+};
+
+} // namespace mlir::ffn
+
+#endif // FFN_MLIR_SUPPORT_DIMEXPR_H
