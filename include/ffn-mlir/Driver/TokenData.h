@@ -1,0 +1,42 @@
+//===- TokenData.h - Evaluation and calibration text ------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_DRIVER_TOKENDATA_H
+#define FFN_MLIR_DRIVER_TOKENDATA_H
+
+#include "ffn-mlir/Driver/Tokenizer.h"
+
+namespace mlir::ffn {
+
+/// Documents as token ids.
+struct TokenData {
+  std::vector<std::vector<int64_t>> documents;
+  /// Characters (code points) and bytes of the text; 0 for token files.
+  uint64_t characters = 0, bytes = 0;
+};
+
+/// Reads `path`: a `.json` file is a list of token-id lists, anything else is
+/// text with documents separated by `<|endoftext|>`. A folder is read file by
+/// file in name order. `maxDocuments` 0 means all.
+llvm::Expected<TokenData> loadTokenData(llvm::StringRef path,
+                                        const Tokenizer &tokenizer,
+                                        uint64_t maxDocuments = 0);
+
+/// A scored piece of a document: the model reads `ids` without the last and
+/// predicts `ids` without the first.
+struct TokenWindow {
+  std::vector<int64_t> ids;
+};
+
+/// Windows of `length` predictions. Every window after the first of a document
+/// starts again from BOS (where there is one), as at the document's start;
+/// each token but the first of a document is predicted exactly once.
+std::vector<TokenWindow> makeWindows(const TokenData &data, size_t length,
+                                     int64_t bos);
+
+} // namespace mlir::ffn
+
+#endif // FFN_MLIR_DRIVER_TOKENDATA_H
