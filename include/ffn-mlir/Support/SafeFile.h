@@ -37,6 +37,8 @@ struct FilePolicy {
   std::string externalDataRoot;
   /// --no-mmap: nothing is mapped; bytes are read when they are needed.
   bool noMmap = false;
+  /// For tests: go the way of systems without openat2.
+  bool noOpenat2 = false;
 };
 
 /// A regular file, open for reading. Thread-safe.
@@ -90,7 +92,7 @@ public:
   /// files up to `eagerBytes`, else at the first `read` of payload. Failure
   /// (I107) for text that is no SHA-1, or another one than required before.
   llvm::LogicalResult requireSha1(llvm::StringRef hex, uint64_t eagerBytes,
-                                  CodedErrors &errors);
+                                  llvm::StringRef where, CodedErrors &errors);
   /// Checks a required checksum now; success if none is required.
   llvm::LogicalResult verifySha1(CodedErrors &errors);
 
@@ -101,10 +103,16 @@ public:
 private:
   friend class ExternalFiles;
   SafeFile() = default;
+  /// Takes over `fd`, a regular file. `wantBase`: the whole file is needed
+  /// through `getBase`, mapped or not.
   static std::shared_ptr<SafeFile> adopt(int fd, llvm::StringRef path,
-                                         bool noMmap, CodedErrors &errors,
-                                         llvm::StringRef where);
+                                         bool noMmap, bool wantBase,
+                                         llvm::StringRef where,
+                                         CodedErrors &errors);
   llvm::LogicalResult changed(CodedErrors &errors);
+  llvm::LogicalResult readRaw(uint64_t offset,
+                              llvm::MutableArrayRef<uint8_t> buffer,
+                              CodedErrors &errors);
 
   std::string path;
   int fd = -1;
@@ -112,11 +120,11 @@ private:
   int64_t mtimeSec = 0, mtimeNsec = 0;
   const uint8_t *base = nullptr;
   bool mapped = false, reserved = false, inMemory = false;
-  /// Slot in the table of the SIGBUS handler, -1 if none was free.
+  /// Slot in the table of the SIGBUS handler, -1 if none.
   int guardSlot = -1;
-  /// Which 64 KiB blocks of a reserved range are filled.
-  std::vector<bool> filled;
   std::mutex mutex;
+  /// Which blocks of a reserved range are filled.
+  std::vector<bool> filled;
   std::optional<std::array<uint8_t, 20>> requiredSha1;
   std::atomic<bool> sha1Pending{false};
 };
