@@ -631,7 +631,7 @@ ModelFile::~ModelFile() = default;
 
 std::unique_ptr<ModelFile> ModelFile::finish(std::shared_ptr<SafeFile> file,
                                              StringRef path,
-                                             const ImportOptions &options,
+                                             const ReadOptions &options,
                                              CodedErrors &errors) {
   if (file->getSize() > options.limits.maxProtobufBytes) {
     (void)errors.error(
@@ -663,7 +663,7 @@ std::unique_ptr<ModelFile> ModelFile::finish(std::shared_ptr<SafeFile> file,
 }
 
 std::unique_ptr<ModelFile> ModelFile::read(StringRef path,
-                                           const ImportOptions &options,
+                                           const ReadOptions &options,
                                            CodedErrors &errors) {
   std::shared_ptr<SafeFile> file = SafeFile::open(path, options.files, errors);
   return file ? finish(std::move(file), path, options, errors) : nullptr;
@@ -671,7 +671,7 @@ std::unique_ptr<ModelFile> ModelFile::read(StringRef path,
 
 std::unique_ptr<ModelFile> ModelFile::parse(ArrayRef<uint8_t> bytes,
                                             StringRef name,
-                                            const ImportOptions &options,
+                                            const ReadOptions &options,
                                             CodedErrors &errors) {
   return finish(SafeFile::fromMemory(name, bytes), name, options, errors);
 }

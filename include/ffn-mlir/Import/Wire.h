@@ -13,8 +13,8 @@
 #ifndef FFN_MLIR_IMPORT_WIRE_H
 #define FFN_MLIR_IMPORT_WIRE_H
 
-#include "ffn-mlir/Import/ImportOptions.h"
 #include "ffn-mlir/Import/Proto.h"
+#include "ffn-mlir/Import/ReadOptions.h"
 #include "ffn-mlir/Support/CodedError.h"
 #include "ffn-mlir/Support/SafeFile.h"
 #include "llvm/Support/Allocator.h"
@@ -33,12 +33,12 @@ public:
   /// too much memory, I105 cannot be opened, I304 nested too deep. Warning
   /// I001W for each unknown field that was dropped for its size.
   static std::unique_ptr<ModelFile>
-  read(llvm::StringRef path, const ImportOptions &options, CodedErrors &errors);
+  read(llvm::StringRef path, const ReadOptions &options, CodedErrors &errors);
   /// Parses bytes in memory, which must outlive the result. `name` stands for
   /// the path: external data is looked for in its folder.
   static std::unique_ptr<ModelFile> parse(llvm::ArrayRef<uint8_t> bytes,
                                           llvm::StringRef name,
-                                          const ImportOptions &options,
+                                          const ReadOptions &options,
                                           CodedErrors &errors);
 
   const proto::ModelProto &getModel() const { return *model; }
@@ -46,7 +46,7 @@ public:
   const std::shared_ptr<SafeFile> &getSharedFile() const { return file; }
   /// Files named by external_data, opened on demand.
   ExternalFiles &getExternalFiles() const { return *externals; }
-  const ImportOptions &getOptions() const { return options; }
+  const ReadOptions &getOptions() const { return options; }
   /// Bytes that the structs take.
   uint64_t getMemoryUse() const { return memoryUse; }
 
@@ -58,14 +58,14 @@ private:
   ModelFile() = default;
   static std::unique_ptr<ModelFile> finish(std::shared_ptr<SafeFile> file,
                                            llvm::StringRef path,
-                                           const ImportOptions &options,
+                                           const ReadOptions &options,
                                            CodedErrors &errors);
 
   std::shared_ptr<SafeFile> file;
   std::unique_ptr<ExternalFiles> externals;
   llvm::BumpPtrAllocator arena;
   proto::ModelProto *model = nullptr;
-  ImportOptions options;
+  ReadOptions options;
   uint64_t memoryUse = 0;
 };
 

@@ -1,11 +1,11 @@
-//===- ImportOptions.h - Limits and policies of reading ONNX ----*- C++ -*-===//
+//===- ReadOptions.h - Limits and policies of reading ONNX ----*- C++ -*-===//
 //
 // Part of ffn-mlir, under the Apache License v2.0.
 //
 //===----------------------------------------------------------------------===//
 
-#ifndef FFN_MLIR_IMPORT_IMPORTOPTIONS_H
-#define FFN_MLIR_IMPORT_IMPORTOPTIONS_H
+#ifndef FFN_MLIR_IMPORT_READOPTIONS_H
+#define FFN_MLIR_IMPORT_READOPTIONS_H
 
 #include "ffn-mlir/Support/SafeFile.h"
 #include <cstdint>
@@ -47,7 +47,7 @@ struct ImportLimits {
   uint64_t maxParseMemory = uint64_t(256) << 20;
 };
 
-struct ImportOptions {
+struct ReadOptions {
   ImportLimits limits;
   FilePolicy files;
   /// --strict: what exporters habitually get wrong is an error.
@@ -59,4 +59,4 @@ struct ImportOptions {
 
 } // namespace mlir::ffn
 
-#endif // FFN_MLIR_IMPORT_IMPORTOPTIONS_H
+#endif // FFN_MLIR_IMPORT_READOPTIONS_H
