@@ -7,6 +7,7 @@
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
+#include "ffn-mlir/Ops/OpTable.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/Extensions/InlinerExtension.h"
@@ -29,6 +30,7 @@ void mlir::ffn::registerAllDialects(DialectRegistry &registry) {
                   memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,
                   vector::VectorDialect>();
   func::registerInlinerExtension(registry);
+  registerONNXHooks(registry);
 }
 
 void mlir::ffn::registerAllPasses() { registerTransformsPasses(); }

@@ -59,6 +59,19 @@ struct AttrSchema {
   bool hasDefault;
 };
 
+/// One formal input or output.
+struct ParamSchema {
+  /// A type variable ("T": all with this name agree) or one type, spelt
+  /// "tensor(int64)".
+  llvm::StringRef type;
+  /// Bit n: tensors of TensorProto type n; bits 40 to 43: sequences, optionals,
+  /// maps, sparse tensors.
+  uint64_t allowed;
+  bool optional;
+  bool repeated; // the last one of a variadic list
+  bool mixed;    // repeated, but types need not agree
+};
+
 /// Effect class of an operator: `Random` ops draw numbers, `Impure` has side
 /// effects or unknown meaning.
 enum class OpEffect : uint8_t { Pure, Random, Impure };
@@ -70,11 +83,30 @@ struct Schema {
   int minInputs, maxInputs; // maxInputs == INT_MAX: variadic
   int minOutputs, maxOutputs;
   bool deprecated;
+  /// Of ONNX Runtime, but written by exporters into the default domain.
+  bool habit;
   OpEffect effect;
-  llvm::ArrayRef<AttrSchema> attrs;
+  llvm::ArrayRef<AttrSchema> attrs; // sorted by name
+  llvm::ArrayRef<ParamSchema> inputs;
+  llvm::ArrayRef<ParamSchema> outputs;
 
   const AttrSchema *findAttr(llvm::StringRef name) const;
+  /// Formal parameter of actual input or output i; null beyond the list.
+  const ParamSchema *getInput(unsigned i) const { return get(inputs, i); }
+  const ParamSchema *getOutput(unsigned i) const { return get(outputs, i); }
+
+private:
+  static const ParamSchema *get(llvm::ArrayRef<ParamSchema> list, unsigned i) {
+    if (i < list.size())
+      return &list[i];
+    return !list.empty() && list.back().repeated ? &list.back() : nullptr;
+  }
 };
+
+/// Element type of TensorProto type number `number`, null for none of ours.
+Type getONNXElementType(MLIRContext *ctx, int number);
+/// TensorProto type number of an element type; 0 for none of ONNX.
+int getONNXTypeNumber(Type elementType);
 
 /// The schema in force for an operator under opset `opset` of `domain`: the
 /// greatest since-version not above it; null when there is none. The domain
@@ -85,6 +117,8 @@ const Schema *lookupSchema(llvm::StringRef domain, llvm::StringRef name,
 bool isKnownOperator(llvm::StringRef domain, llvm::StringRef name);
 /// Newest opset of a domain in the data; 0 for an unknown domain.
 int getNewestOpset(llvm::StringRef domain);
+/// All schemas, sorted by (domain, name, since-version).
+llvm::ArrayRef<Schema> getAllSchemas();
 
 //===----------------------------------------------------------------------===//
 // Behaviour
@@ -133,13 +167,17 @@ private:
 };
 
 // lib/Ops/<Family>.cpp and its siblings <Family>Eval.cpp, <Family>Lower.cpp
-// each define one function `void registerOps_<Stem>(OpTable &)`; CMake writes
-// the list of stems, so a new file needs no edit elsewhere.
+// each define one function `void registerOps_<Stem>(OpTable &)` by
+//   FFN_REGISTER_OPS(<Stem>) { table.addShape("", "Softmax", 13, fn); ... }
+// CMake writes the list of stems, so a new file needs no edit elsewhere. Files
+// that are no families live in lib/Ops/Core.
 #define FFN_REGISTER_OPS(stem)                                                 \
   void mlir::ffn::registerOps_##stem(::mlir::ffn::OpTable &table)
 
 /// Installs the effect hook in the onnx dialect of the context.
 void installONNXHooks(MLIRContext *ctx);
+/// Makes `installONNXHooks` part of loading the onnx dialect.
+void registerONNXHooks(DialectRegistry &registry);
 
 //===----------------------------------------------------------------------===//
 // Shapes
