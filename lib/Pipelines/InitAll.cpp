@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/InitAll.h"
+#include "ffn-mlir/Dialect/CPU/IR/CPU.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "ffn-mlir/Ops/OpTable.h"
@@ -24,13 +25,14 @@
 using namespace mlir;
 
 void mlir::ffn::registerAllDialects(DialectRegistry &registry) {
-  registry.insert<onnx::ONNXDialect, ffn::FFNDialect, arith::ArithDialect,
-                  bufferization::BufferizationDialect, func::FuncDialect,
-                  linalg::LinalgDialect, LLVM::LLVMDialect, math::MathDialect,
-                  memref::MemRefDialect, scf::SCFDialect, tensor::TensorDialect,
-                  vector::VectorDialect>();
+  registry.insert<onnx::ONNXDialect, ffn::FFNDialect, ffn::cpu::CPUDialect,
+                  arith::ArithDialect, bufferization::BufferizationDialect,
+                  func::FuncDialect, linalg::LinalgDialect, LLVM::LLVMDialect,
+                  math::MathDialect, memref::MemRefDialect, scf::SCFDialect,
+                  tensor::TensorDialect, vector::VectorDialect>();
   func::registerInlinerExtension(registry);
   registerONNXHooks(registry);
+  ffn::cpu::registerBufferizableOpInterface(registry);
 }
 
 void mlir::ffn::registerAllPasses() { registerTransformsPasses(); }

@@ -1,0 +1,219 @@
+//===- CPU.td - The ffn_cpu dialect ------------------------*- tablegen -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_DIALECT_CPU_IR_CPU_TD
+#define FFN_MLIR_DIALECT_CPU_IR_CPU_TD
+
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/OpBase.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/DestinationStyleOpInterface.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def CPU_Dialect : Dialect {
+  let name = "ffn_cpu";
+  let cppNamespace = "::mlir::ffn::cpu";
+  let summary = "Hot kernels and packed weights of the CPU target";
+  let description = [{
+    Internal to the CPU pipeline, between the ffn dialect and LLVM. A
+    `kernel_call` says which kernel (its attribute is the key by which kernels
+    are shared) and lives through bufferization; then `ffn-cpu-emit-kernels`
+    turns each distinct key into one function and each call into a `launch`,
+    which becomes a call of the runtime's `ffn_parallel_for`.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Enums and attributes
+//===----------------------------------------------------------------------===//
+
+def CPU_Level : I32EnumAttr<"Level", "instruction set that a kernel is emitted for", [
+  I32EnumAttrCase<"Avx2", 0, "avx2">,
+  I32EnumAttrCase<"Avx512", 1, "avx512">]> {
+  let cppNamespace = "::mlir::ffn::cpu";
+  let genSpecializedAttr = 0;
+}
+
+def CPU_MaskKind : I32EnumAttr<"MaskKind", "how an attention mask is given", [
+  I32EnumAttrCase<"None", 0, "none">,
+  I32EnumAttrCase<"Additive", 1, "additive">,
+  I32EnumAttrCase<"Boolean", 2, "boolean">]> {
+  let cppNamespace = "::mlir::ffn::cpu";
+  let genSpecializedAttr = 0;
+}
+
+class CPU_Attr<string name, string attrMnemonic> : AttrDef<CPU_Dialect, name> {
+  let mnemonic = attrMnemonic;
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+}
+
+def CPU_PanelsAttr : CPU_Attr<"Panels", "panels"> {
+  let summary = "Packed layout of the weight of a matrix product";
+  let description = [{
+    `n` output columns in panels of `width` columns (`vectors` registers of
+    `lanes`); each panel is its bias row in f32, then `k` rows of `width`
+    elements of type `element`, and its size is rounded up to 64 bytes. A gated
+    panel holds as many registers of gate as of up columns, gate first. What
+    lies beyond `n` is zero.
+  }];
+  let parameters = (ins "int64_t":$n, "int64_t":$k, "int64_t":$lanes, "int64_t":$vectors, "Type":$element,
+                        DefaultValuedParameter<"bool", "false">:$gated);
+  let extraClassDeclaration = [{
+    /// Stored columns of a panel, gate and up together.
+    int64_t getWidth() const { return getLanes() * getVectors(); }
+    /// Output columns of a panel.
+    int64_t getColumns() const { return getGated() ? getWidth() / 2 : getWidth(); }
+    int64_t getNumPanels() const { return (getN() + getColumns() - 1) / getColumns(); }
+    int64_t getElementBytes() const { return getElement().getIntOrFloatBitWidth() / 8; }
+    /// Bytes of the bias row, where the first row of weights starts.
+    int64_t getBiasBytes() const { return getWidth() * 4; }
+    int64_t getPanelBytes() const {
+      return (getBiasBytes() + getK() * getWidth() * getElementBytes() + 63) / 64 * 64;
+    }
+    int64_t getTotalBytes() const { return getNumPanels() * getPanelBytes(); }
+  }];
+}
+
+def CPU_GemmAttr : CPU_Attr<"Gemm", "gemm"> {
+  let summary = "y = act(x W^T + b) (+ residual), or act(x G^T + bg) * (x U^T + bu) if gated";
+  let description = [{
+    Operands: ins(x `[m, k]` f32, weight packed bytes, residual `[m, n]` if any),
+    outs(y `[m, n]`). m is dynamic. `row_stride` is the static distance of rows
+    of x in elements. Each element is one chain of fused multiply-adds over
+    ascending k that starts at the bias, whatever m, the threads and the tile.
+  }];
+  let parameters = (ins "::mlir::ffn::cpu::Level":$level, "int64_t":$n, "int64_t":$k, "int64_t":$row_stride,
+                        "Type":$element,
+                        DefaultValuedParameter<"::mlir::ffn::Activation", "::mlir::ffn::Activation::Identity">:$activation,
+                        DefaultValuedParameter<"bool", "false">:$gated,
+                        DefaultValuedParameter<"bool", "false">:$residual);
+  let extraClassDeclaration = [{
+    /// The layout that the kernel expects of its weight.
+    ::mlir::ffn::cpu::PanelsAttr getPanels() const;
+  }];
+}
+
+def CPU_NormAttr : CPU_Attr<"Norm", "norm"> {
+  let summary = "ffn.norm over rows of a static width";
+  let description = [{
+    Operands: ins(x `[m, width]` f32, scale `[width]` if any, bias `[width]` if any), outs(y `[m, width]`).
+    Sums run in 16 partial sums in a fixed order on every level.
+  }];
+  let parameters = (ins "::mlir::ffn::cpu::Level":$level, "::mlir::ffn::NormKind":$kind, "int64_t":$width,
+                        "::mlir::FloatAttr":$eps,
+                        DefaultValuedParameter<"bool", "false">:$outer_eps,
+                        DefaultValuedParameter<"bool", "false">:$scale,
+                        DefaultValuedParameter<"bool", "false">:$bias);
+}
+
+def CPU_SoftmaxAttr : CPU_Attr<"Softmax", "softmax"> {
+  let summary = "Softmax of each row; rows and width are dynamic";
+  let description = [{ Operands: ins(x `[m, w]` f32), outs(y `[m, w]`). }];
+  let parameters = (ins "::mlir::ffn::cpu::Level":$level);
+}
+
+def CPU_AttentionAttr : CPU_Attr<"Attention", "attention"> {
+  let summary = "ffn.attention in f32, softmax computed online over blocks of keys";
+  let description = [{
+    Operands: ins(query, key, value, mask if any), outs(result), all of rank 4 with unit inner stride
+    (except the mask, of which any dimension may be 1). `[B, H, S, D]`, or `[B, S, H, D]` for an operand
+    whose `*_seq_first` is set. Query head h reads key head h / group.
+  }];
+  let parameters = (ins "::mlir::ffn::cpu::Level":$level, "int64_t":$head_size, "int64_t":$value_size,
+                        "int64_t":$group, "::mlir::FloatAttr":$scale,
+                        DefaultValuedParameter<"bool", "false">:$causal,
+                        DefaultValuedParameter<"::mlir::ffn::cpu::MaskKind", "::mlir::ffn::cpu::MaskKind::None">:$mask,
+                        DefaultValuedParameter<"bool", "false">:$query_seq_first,
+                        DefaultValuedParameter<"bool", "false">:$key_seq_first,
+                        DefaultValuedParameter<"bool", "false">:$value_seq_first,
+                        DefaultValuedParameter<"bool", "false">:$result_seq_first);
+}
+
+//===----------------------------------------------------------------------===//
+// Operations
+//===----------------------------------------------------------------------===//
+
+class CPU_Op<string name, list<Trait> traits = []> : Op<CPU_Dialect, name, traits>;
+
+def CPU_PackOp : CPU_Op<"pack", [Pure, AttrSizedOperandSegments]> {
+  let summary = "Bytes of a weight expression in the layout that a kernel reads";
+  let description = [{
+    A request to the packer, evaluated at compile time: before bufferization it
+    becomes a `packed_weight`. With `panels`, `weights` are `[n, k]` matrices
+    (gate, then up, if gated), `biases` none or as many vectors of n, and the
+    result is bytes. Without, the one weight is stored row-major and the result
+    is a memref of its type.
+
+    ```mlir
+    %p = ffn_cpu.pack layout <n = 3072, ...> %w bias %b : tensor<3072x768xf32> bias tensor<3072xf32> -> memref<9449472xi8>
+    %s = ffn_cpu.pack %scale : tensor<768xf32> -> memref<768xf32>
+    ```
+  }];
+  let arguments = (ins OptionalAttr<CPU_PanelsAttr>:$panels, Variadic<AnyStaticShapeTensor>:$weights,
+                       Variadic<AnyStaticShapeTensor>:$biases);
+  let results = (outs AnyStaticShapeMemRef:$result);
+  let assemblyFormat = [{
+    (`layout` $panels^)? $weights (`bias` $biases^)? attr-dict `:` type($weights) (`bias` type($biases)^)? `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def CPU_PackedWeightOp : CPU_Op<"packed_weight", [Pure]> {
+  let summary = "A view of the weight image of the artefact";
+  let description = [{
+    The code generator lowers this to the base of the image plus `offset`, which is a multiple of 64.
+  }];
+  let arguments = (ins I64Attr:$offset);
+  let results = (outs AnyStaticShapeMemRef:$result);
+  let assemblyFormat = "$offset attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
+def CPU_KernelCallOp : CPU_Op<"kernel_call", [DestinationStyleOpInterface, AttrSizedOperandSegments,
+    DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
+  let summary = "Computes outs from ins with the kernel that the key names";
+  let description = [{
+    Outs are overwritten and never read. Tensors become memrefs whose rows may
+    be strided; packed weights are memrefs from the start.
+
+    ```mlir
+    %y = ffn_cpu.kernel_call #ffn_cpu.gemm<...> ins(%x, %p : tensor<?x768xf32>, memref<9449472xi8>)
+           outs(%e : tensor<?x3072xf32>) -> tensor<?x3072xf32>
+    ```
+  }];
+  let arguments = (ins AnyAttr:$kernel, Variadic<AnyType>:$inputs, Variadic<AnyShaped>:$outputs);
+  let results = (outs Variadic<AnyRankedTensor>:$results);
+  let assemblyFormat = [{
+    $kernel `ins` `(` $inputs `:` type($inputs) `)` `outs` `(` $outputs `:` type($outputs) `)` attr-dict
+    (`->` type($results)^)?
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::MutableOperandRange getDpsInitsMutable() { return getOutputsMutable(); }
+  }];
+}
+
+def CPU_LaunchOp : CPU_Op<"launch"> {
+  let summary = "Runs an emitted kernel over its tasks on the thread pool";
+  let description = [{
+    The callee takes the operands and then the range of tasks `[begin, end)`.
+    Tasks are independent; any split gives the same bits. `grain` is the number
+    of tasks that are worth a thread.
+
+    ```mlir
+    ffn_cpu.launch @k tasks(%n) grain(%g) (%a, %w, %c) : memref<?x768xf32>, ...
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$callee, Index:$tasks, Index:$grain, Variadic<AnyType>:$arguments);
+  let assemblyFormat = [{
+    $callee `tasks` `(` $tasks `)` `grain` `(` $grain `)` `(` $arguments `)` attr-dict `:` type($arguments)
+  }];
+}
+
+#endif // FFN_MLIR_DIALECT_CPU_IR_CPU_TD

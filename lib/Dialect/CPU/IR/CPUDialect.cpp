@@ -1,0 +1,305 @@
+//===- CPUDialect.cpp - Dialect, attributes, operations -------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ffn-mlir/Dialect/CPU/IR/CPU.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "mlir/IR/TypeUtilities.h"
+#include "mlir/Transforms/InliningUtils.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace mlir::ffn;
+using namespace mlir::ffn::cpu;
+
+#include "ffn-mlir/Dialect/CPU/IR/CPUDialect.cpp.inc"
+#include "ffn-mlir/Dialect/CPU/IR/CPUEnums.cpp.inc"
+
+#define GET_ATTRDEF_CLASSES
+#include "ffn-mlir/Dialect/CPU/IR/CPUAttrs.cpp.inc"
+
+#define GET_OP_CLASSES
+#include "ffn-mlir/Dialect/CPU/IR/CPUOps.cpp.inc"
+
+namespace {
+struct CPUInlinerInterface : public DialectInlinerInterface {
+  using DialectInlinerInterface::DialectInlinerInterface;
+  bool isLegalToInline(Operation *, Operation *, bool) const override {
+    return true;
+  }
+  bool isLegalToInline(Operation *, Region *, bool,
+                       IRMapping &) const override {
+    return true;
+  }
+};
+} // namespace
+
+void CPUDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "ffn-mlir/Dialect/CPU/IR/CPUAttrs.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "ffn-mlir/Dialect/CPU/IR/CPUOps.cpp.inc"
+      >();
+  addInterfaces<CPUInlinerInterface>();
+}
+
+//===----------------------------------------------------------------------===//
+// Attributes
+//===----------------------------------------------------------------------===//
+
+/// Sizes up to here keep every byte count below 2^60.
+static constexpr int64_t kMaxDim = int64_t(1) << 28;
+
+static bool isDim(int64_t value) { return value > 0 && value <= kMaxDim; }
+
+static bool isWeightElement(Type type) {
+  return type.isF32() || type.isBF16() || type.isF16();
+}
+
+LogicalResult
+PanelsAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                   int64_t n, int64_t k, int64_t lanes, int64_t vectors,
+                   Type element, bool gated) {
+  if (!isDim(n) || k < 0 || k > kMaxDim)
+    return emitError() << "panels of " << n << "x" << k << " are out of range";
+  if ((lanes != 8 && lanes != 16) || vectors < 1 || vectors > 8 ||
+      (gated && vectors % 2 != 0))
+    return emitError() << "a panel of " << vectors << " vectors of " << lanes
+                       << " is not supported";
+  if (!isWeightElement(element))
+    return emitError() << "elements of panels are f32, f16 or bf16, not "
+                       << element;
+  return success();
+}
+
+LogicalResult
+GemmAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                 Level level, int64_t n, int64_t k, int64_t rowStride,
+                 Type element, Activation activation, bool gated,
+                 bool residual) {
+  if (!isDim(n) || k < 0 || k > kMaxDim || rowStride < k ||
+      rowStride > 2 * kMaxDim)
+    return emitError() << "gemm of " << n << "x" << k << ", row stride "
+                       << rowStride << ", is out of range";
+  if (!isWeightElement(element))
+    return emitError() << "weights are f32, f16 or bf16, not " << element;
+  return success();
+}
+
+PanelsAttr GemmAttr::getPanels() const {
+  bool wide = getLevel() == Level::Avx512;
+  int64_t lanes = wide ? 16 : 8;
+  int64_t vectors = wide && !getGated() ? 3 : 2;
+  // A narrow output would spend most of a wide panel on padding.
+  if (!getGated() && getN() <= lanes)
+    vectors = 1;
+  else if (!getGated() && getN() <= 2 * lanes)
+    vectors = 2;
+  return PanelsAttr::get(getContext(), getN(), getK(), lanes, vectors,
+                         getElement(), getGated());
+}
+
+LogicalResult
+NormAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                 Level level, NormKind kind, int64_t width, FloatAttr eps,
+                 bool outerEps, bool scale, bool bias) {
+  if (!isDim(width))
+    return emitError() << "norm of width " << width << " is out of range";
+  if (!eps || !eps.getType().isF64())
+    return emitError() << "eps of a norm is an f64";
+  return success();
+}
+
+LogicalResult
+SoftmaxAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                    Level level) {
+  return success();
+}
+
+LogicalResult
+AttentionAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                      Level level, int64_t headSize, int64_t valueSize,
+                      int64_t group, FloatAttr scale, bool causal,
+                      MaskKind mask, bool querySeqFirst, bool keySeqFirst,
+                      bool valueSeqFirst, bool resultSeqFirst) {
+  if (headSize < 1 || headSize > 512 || valueSize < 1 || valueSize > 512)
+    return emitError() << "attention with heads of " << headSize << " and "
+                       << valueSize << " is not supported (1 to 512)";
+  if (!isDim(group))
+    return emitError() << "attention with groups of " << group
+                       << " heads is out of range";
+  if (!scale || !scale.getType().isF64())
+    return emitError() << "scale of attention is an f64";
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Arguments of kernels
+//===----------------------------------------------------------------------===//
+
+/// Memref of any offset whose inner stride is 1, outer strides dynamic unless
+/// `rowStride` says otherwise.
+static MemRefType rowsOf(ArrayRef<int64_t> shape, Type element,
+                         int64_t rowStride = ShapedType::kDynamic) {
+  SmallVector<int64_t> strides(shape.size(), ShapedType::kDynamic);
+  strides.back() = 1;
+  if (shape.size() == 2)
+    strides[0] = rowStride;
+  return MemRefType::get(shape, element,
+                         StridedLayoutAttr::get(element.getContext(),
+                                                ShapedType::kDynamic, strides));
+}
+
+SmallVector<MemRefType> cpu::getKernelArgumentTypes(Attribute key) {
+  constexpr int64_t dyn = ShapedType::kDynamic;
+  Type f32 = Float32Type::get(key.getContext());
+  SmallVector<MemRefType> types;
+  llvm::TypeSwitch<Attribute>(key)
+      .Case([&](GemmAttr gemm) {
+        types.push_back(rowsOf({dyn, gemm.getK()}, f32, gemm.getRowStride()));
+        types.push_back(MemRefType::get({gemm.getPanels().getTotalBytes()},
+                                        IntegerType::get(key.getContext(), 8)));
+        if (gemm.getResidual())
+          types.push_back(rowsOf({dyn, gemm.getN()}, f32));
+        types.push_back(rowsOf({dyn, gemm.getN()}, f32));
+      })
+      .Case([&](NormAttr norm) {
+        int64_t width = norm.getWidth();
+        types.push_back(rowsOf({dyn, width}, f32));
+        if (norm.getScale())
+          types.push_back(rowsOf({width}, f32));
+        if (norm.getBias())
+          types.push_back(rowsOf({width}, f32));
+        types.push_back(rowsOf({dyn, width}, f32));
+      })
+      .Case([&](SoftmaxAttr) { types.assign(2, rowsOf({dyn, dyn}, f32)); })
+      .Case([&](AttentionAttr attention) {
+        int64_t d = attention.getHeadSize(), e = attention.getValueSize();
+        types.push_back(rowsOf({dyn, dyn, dyn, d}, f32));
+        types.push_back(rowsOf({dyn, dyn, dyn, d}, f32));
+        types.push_back(rowsOf({dyn, dyn, dyn, e}, f32));
+        if (attention.getMask() != MaskKind::None) {
+          Type element = attention.getMask() == MaskKind::Additive
+                             ? f32
+                             : Type(IntegerType::get(key.getContext(), 1));
+          types.push_back(
+              MemRefType::get({dyn, dyn, dyn, dyn}, element,
+                              StridedLayoutAttr::get(key.getContext(), dyn,
+                                                     {dyn, dyn, dyn, dyn})));
+        }
+        types.push_back(rowsOf({dyn, dyn, dyn, e}, f32));
+      })
+      .Default([](Attribute) {});
+  return types;
+}
+
+unsigned cpu::getNumKernelOutputs(Attribute key) { return 1; }
+
+//===----------------------------------------------------------------------===//
+// Operations
+//===----------------------------------------------------------------------===//
+
+LogicalResult PackOp::verify() {
+  auto memref = llvm::cast<MemRefType>(getResult().getType());
+  if (!memref.getLayout().isIdentity())
+    return emitOpError("result must be contiguous");
+  PanelsAttr panels = getPanelsAttr();
+  if (!panels) {
+    if (getWeights().size() != 1 || !getBiases().empty())
+      return emitOpError("without panels takes one weight and no bias");
+    auto type = llvm::cast<ShapedType>(getWeights()[0].getType());
+    if (type.getShape() != memref.getShape() ||
+        type.getElementType() != memref.getElementType())
+      return emitOpError("without panels keeps shape and element type");
+    return success();
+  }
+  unsigned count = panels.getGated() ? 2 : 1;
+  if (getWeights().size() != count)
+    return emitOpError() << "needs " << count << " weights, has "
+                         << getWeights().size();
+  if (!getBiases().empty() && getBiases().size() != count)
+    return emitOpError() << "needs no bias or " << count << ", has "
+                         << getBiases().size();
+  auto isFloat = [](Type type) {
+    return type.isF64() || isWeightElement(type);
+  };
+  for (Value weight : getWeights()) {
+    auto type = llvm::cast<ShapedType>(weight.getType());
+    if (type.getShape() != ArrayRef<int64_t>{panels.getN(), panels.getK()} ||
+        !isFloat(type.getElementType()))
+      return emitOpError() << "weight must be floating, " << panels.getN()
+                           << "x" << panels.getK() << ", is " << type;
+  }
+  for (Value bias : getBiases()) {
+    auto type = llvm::cast<ShapedType>(bias.getType());
+    if (type.getShape() != ArrayRef<int64_t>{panels.getN()} ||
+        !isFloat(type.getElementType()))
+      return emitOpError() << "bias must be a floating vector of "
+                           << panels.getN() << ", is " << type;
+  }
+  if (memref.getRank() != 1 || !memref.getElementType().isInteger(8) ||
+      memref.getDimSize(0) != panels.getTotalBytes())
+    return emitOpError() << "result must be memref<" << panels.getTotalBytes()
+                         << "xi8>";
+  return success();
+}
+
+LogicalResult PackedWeightOp::verify() {
+  if (getOffset() % 64 != 0 || getOffsetAttr().getValue().isNegative())
+    return emitOpError("offset must be a multiple of 64");
+  if (!llvm::cast<MemRefType>(getResult().getType()).getLayout().isIdentity())
+    return emitOpError("result must be contiguous");
+  return success();
+}
+
+LogicalResult KernelCallOp::verify() {
+  SmallVector<MemRefType> types = getKernelArgumentTypes(getKernel());
+  if (types.empty())
+    return emitOpError() << "does not know the kernel " << getKernel();
+  unsigned numOutputs = getNumKernelOutputs(getKernel());
+  if (getInputs().size() + getOutputs().size() != types.size() ||
+      getOutputs().size() != numOutputs)
+    return emitOpError() << "kernel takes " << types.size() - numOutputs
+                         << " inputs and " << numOutputs << " outputs";
+  unsigned i = 0;
+  for (ValueRange range : {ValueRange(getInputs()), ValueRange(getOutputs())})
+    for (Value value : range) {
+      MemRefType expected = types[i++];
+      auto type = llvm::dyn_cast<ShapedType>(value.getType());
+      if (!type || !type.hasRank() ||
+          type.getElementType() != expected.getElementType() ||
+          failed(verifyCompatibleShape(type.getShape(), expected.getShape())))
+        return emitOpError() << "operand " << i - 1 << " must be like "
+                             << expected << ", is " << value.getType();
+    }
+  unsigned numTensors = 0;
+  for (Value value : getOutputs()) {
+    if (!llvm::isa<RankedTensorType>(value.getType()))
+      continue;
+    if (numTensors >= getResults().size() ||
+        getResults()[numTensors].getType() != value.getType())
+      return emitOpError("results must be the types of the tensor outs");
+    ++numTensors;
+  }
+  if (numTensors != getResults().size())
+    return emitOpError("has a result without a tensor out");
+  return success();
+}
+
+void KernelCallOp::getEffects(
+    SmallVectorImpl<SideEffects::EffectInstance<MemoryEffects::Effect>>
+        &effects) {
+  for (OpOperand &operand : getInputsMutable())
+    if (llvm::isa<MemRefType>(operand.get().getType()))
+      effects.emplace_back(MemoryEffects::Read::get(), &operand,
+                           SideEffects::DefaultResource::get());
+  for (OpOperand &operand : getOutputsMutable())
+    if (llvm::isa<MemRefType>(operand.get().getType()))
+      effects.emplace_back(MemoryEffects::Write::get(), &operand,
+                           SideEffects::DefaultResource::get());
+}

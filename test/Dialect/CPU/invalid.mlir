@@ -1,0 +1,91 @@
+// RUN: ffn-opt %s --split-input-file --verify-diagnostics
+
+func.func @unknown_kernel(%x: tensor<2x5xf32>) -> tensor<2x5xf32> {
+  // expected-error @+1 {{does not know the kernel 1}}
+  %y = ffn_cpu.kernel_call 1 : i64 ins(%x : tensor<2x5xf32>) outs(%x : tensor<2x5xf32>) -> tensor<2x5xf32>
+  return %y : tensor<2x5xf32>
+}
+
+// -----
+
+func.func @operand_count(%x: tensor<2x8xf32>) -> tensor<2x8xf32> {
+  // expected-error @+1 {{kernel takes 2 inputs and 1 outputs}}
+  %y = ffn_cpu.kernel_call #ffn_cpu.norm<level = avx2, kind = rms, width = 8, eps = 1.0e-5 : f64, scale = true>
+    ins(%x : tensor<2x8xf32>) outs(%x : tensor<2x8xf32>) -> tensor<2x8xf32>
+  return %y : tensor<2x8xf32>
+}
+
+// -----
+
+func.func @operand_shape(%x: tensor<2x9xf32>, %e: tensor<2x8xf32>) -> tensor<2x8xf32> {
+  // expected-error @+1 {{operand 0 must be like 'memref<?x8xf32}}
+  %y = ffn_cpu.kernel_call #ffn_cpu.norm<level = avx2, kind = rms, width = 8, eps = 1.0e-5 : f64>
+    ins(%x : tensor<2x9xf32>) outs(%e : tensor<2x8xf32>) -> tensor<2x8xf32>
+  return %y : tensor<2x8xf32>
+}
+
+// -----
+
+func.func @result_type(%x: tensor<2x8xf32>, %e: tensor<2x8xf32>) {
+  // expected-error @+1 {{results must be the types of the tensor outs}}
+  %y = ffn_cpu.kernel_call #ffn_cpu.norm<level = avx2, kind = rms, width = 8, eps = 1.0e-5 : f64>
+    ins(%x : tensor<2x8xf32>) outs(%e : tensor<2x8xf32>) -> tensor<3x8xf32>
+  return
+}
+
+// -----
+
+// expected-error @+1 {{elements of panels are f32, f16 or bf16, not 'i8'}}
+func.func private @element() attributes {a = #ffn_cpu.panels<n = 7, k = 5, lanes = 8, vectors = 1, element = i8>}
+
+// -----
+
+// expected-error @+1 {{panels of -7x5 are out of range}}
+func.func private @negative() attributes {a = #ffn_cpu.panels<n = -7, k = 5, lanes = 8, vectors = 1, element = f32>}
+
+// -----
+
+// expected-error @+1 {{a panel of 3 vectors of 16 is not supported}}
+func.func private @odd_gated() attributes {a = #ffn_cpu.panels<n = 7, k = 5, lanes = 16, vectors = 3, element = f32, gated = true>}
+
+// -----
+
+// expected-error @+1 {{row stride 4, is out of range}}
+func.func private @stride() attributes {a = #ffn_cpu.gemm<level = avx2, n = 7, k = 5, row_stride = 4, element = f32>}
+
+// -----
+
+// expected-error @+1 {{attention with heads of 0 and 8 is not supported}}
+func.func private @head() attributes {a = #ffn_cpu.attention<level = avx512, head_size = 0, value_size = 8, group = 2, scale = 5.0e-1 : f64>}
+
+// -----
+
+func.func @pack_size(%w: tensor<7x5xf32>) {
+  // expected-error @+1 {{result must be memref<192xi8>}}
+  %p = ffn_cpu.pack layout <n = 7, k = 5, lanes = 8, vectors = 1, element = f32> %w : tensor<7x5xf32> -> memref<191xi8>
+  return
+}
+
+// -----
+
+func.func @pack_weights(%w: tensor<7x5xf32>) {
+  // expected-error @+1 {{needs 2 weights, has 1}}
+  %p = ffn_cpu.pack layout <n = 7, k = 5, lanes = 8, vectors = 2, element = f32, gated = true> %w : tensor<7x5xf32> -> memref<768xi8>
+  return
+}
+
+// -----
+
+func.func @pack_transposed(%w: tensor<5x7xf32>) {
+  // expected-error @+1 {{weight must be floating, 7x5, is 'tensor<5x7xf32>'}}
+  %p = ffn_cpu.pack layout <n = 7, k = 5, lanes = 8, vectors = 1, element = f32> %w : tensor<5x7xf32> -> memref<192xi8>
+  return
+}
+
+// -----
+
+func.func @unaligned() {
+  // expected-error @+1 {{offset must be a multiple of 64}}
+  %p = ffn_cpu.packed_weight 65 : memref<8xf32>
+  return
+}
