@@ -90,6 +90,8 @@ struct PhaseA {
   /// Nodes in the body of a caller, subgraphs included.
   llvm::DenseMap<const proto::FunctionProto *, uint64_t> nodeCounts;
   uint64_t totalNodes = 0;
+  /// A limit was passed: what follows would be noise.
+  bool stopped = false;
   llvm::StringMap<bool> warnedDomains;
 };
 

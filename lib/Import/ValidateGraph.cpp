@@ -186,7 +186,7 @@ void BodyWalk::enter(const Body &body, std::string path) {
                        "the model has more than " +
                            Twine(phase.limits.maxNodes) + " nodes",
                        {"the limit can be set by --max-nodes"});
-    scope.node = body.nodes.size();
+    phase.stopped = true;
     return;
   }
 
@@ -386,7 +386,7 @@ void BodyWalk::run(const Body &body, const std::string &path,
   }
   size_t base = scopes.size();
   enter(body, path);
-  while (scopes.size() > base && !errors.isFull()) {
+  while (scopes.size() > base && !errors.isFull() && !phase.stopped) {
     Scope &scope = *scopes.back();
     if (scope.node >= scope.body.nodes.size()) {
       leave(scope);

@@ -347,8 +347,8 @@ LogicalResult PhaseA::run() {
   checkBody({model.graph->node, model.graph, nullptr},
             describeGraph("", *model.graph));
   for (const FunctionProto &f : model.functions) {
-    if (errors.isFull())
-      break;
+    if (errors.isFull() || stopped)
+      return failure();
     readOpsets(f.opsetImport, "function " + describeFunction(f),
                result.functionOpsets[&f]);
     checkBody({f.node, nullptr, &f}, "function " + describeFunction(f));
@@ -356,10 +356,11 @@ LogicalResult PhaseA::run() {
   for (auto [i, info] : enumerate(model.trainingInfo)) {
     std::string path = "training info " + std::to_string(i);
     for (const GraphProto *g : {info.initialization, info.algorithm})
-      if (g)
+      if (g && !stopped)
         checkBody({g->node, g, nullptr}, describeGraph(path, *g), model.graph);
   }
-  checkFunctionGraph();
+  if (!stopped)
+    checkFunctionGraph();
   return success(!errors.hasErrors());
 }
 

@@ -28,6 +28,7 @@ findCycle(ArrayRef<std::vector<uint32_t>> dependencies,
   }
   path.erase(path.begin(), path.begin() + position[at]);
   std::reverse(path.begin(), path.end());
+  std::rotate(path.begin(), min_element(path), path.end());
   return path;
 }
 

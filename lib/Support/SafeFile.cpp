@@ -317,15 +317,14 @@ LogicalResult SafeFile::requireSha1(StringRef hex, uint64_t eagerBytes,
   std::memcpy(wanted.data(), decoded.data(), wanted.size());
   {
     std::lock_guard<std::mutex> lock(mutex);
-    if (requiredSha1) {
-      if (*requiredSha1 == wanted)
-        return success();
+    if (requiredSha1 && *requiredSha1 != wanted)
       return errors.error("I107", where,
                           "file \"" + escapeName(path) +
                               "\" is given two different checksums");
+    if (!requiredSha1) {
+      requiredSha1 = wanted;
+      sha1Pending.store(true, std::memory_order_release);
     }
-    requiredSha1 = wanted;
-    sha1Pending.store(true, std::memory_order_release);
   }
   if (size > eagerBytes)
     return success();
@@ -336,16 +335,20 @@ LogicalResult SafeFile::verifySha1(CodedErrors &errors) {
   std::lock_guard<std::mutex> lock(mutex);
   if (!sha1Pending.load(std::memory_order_acquire))
     return success();
-  Sha1 hash;
-  std::vector<uint8_t> chunk(std::min<uint64_t>(size, 1 << 20));
-  for (uint64_t offset = 0; offset < size; offset += chunk.size()) {
-    chunk.resize(std::min<uint64_t>(chunk.size(), size - offset));
-    if (failed(readRaw(offset, chunk, errors)))
-      return failure();
-    hash.update(chunk);
+  // Stays pending on a mismatch, so that every read fails; the file is hashed
+  // once all the same.
+  if (!sha1Differs) {
+    Sha1 hash;
+    std::vector<uint8_t> chunk(std::min<uint64_t>(size, 1 << 20));
+    for (uint64_t offset = 0; offset < size; offset += chunk.size()) {
+      chunk.resize(std::min<uint64_t>(chunk.size(), size - offset));
+      if (failed(readRaw(offset, chunk, errors)))
+        return failure();
+      hash.update(chunk);
+    }
+    sha1Differs = hash.finish() != *requiredSha1;
   }
-  // Stays pending on a mismatch, so that every read fails.
-  if (hash.finish() != *requiredSha1)
+  if (sha1Differs)
     return errors.error("I107", "",
                         "the SHA-1 of file \"" + escapeName(path) +
                             "\" is not the checksum that the model gives");

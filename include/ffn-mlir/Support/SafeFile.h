@@ -127,6 +127,7 @@ private:
   std::vector<bool> filled;
   std::optional<std::array<uint8_t, 20>> requiredSha1;
   std::atomic<bool> sha1Pending{false};
+  bool sha1Differs = false;
 };
 
 /// The files that one model refers to, opened once each.
