@@ -1,0 +1,105 @@
+//===- Features.cpp - What this machine can do ----------------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// Feature bits decide, never the name of the CPU: hypervisors and compilers
+// misname it.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Runtime.h"
+#include <cpuid.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+using namespace ffn::rt;
+
+namespace {
+enum Register { EAX, EBX, ECX, EDX };
+/// Parts of the register state that the system must save.
+enum State : uint64_t {
+  None = 0,
+  Avx = 0x6,
+  Avx512 = 0xe6,
+  Amx = 0x60000,
+};
+struct Feature {
+  const char *name;
+  unsigned leaf, subleaf;
+  Register reg;
+  unsigned bit;
+  uint64_t state;
+};
+} // namespace
+
+static constexpr Feature features[] = {
+    {"sse4.2", 1, 0, ECX, 20, None},       {"fma", 1, 0, ECX, 12, Avx},
+    {"f16c", 1, 0, ECX, 29, Avx},          {"avx", 1, 0, ECX, 28, Avx},
+    {"avx2", 7, 0, EBX, 5, Avx},           {"bmi", 7, 0, EBX, 3, None},
+    {"bmi2", 7, 0, EBX, 8, None},          {"avx512f", 7, 0, EBX, 16, Avx512},
+    {"avx512dq", 7, 0, EBX, 17, Avx512},   {"avx512bw", 7, 0, EBX, 30, Avx512},
+    {"avx512vl", 7, 0, EBX, 31, Avx512},   {"avx512cd", 7, 0, EBX, 28, Avx512},
+    {"avx512vnni", 7, 0, ECX, 11, Avx512}, {"avx512bf16", 7, 1, EAX, 5, Avx512},
+    {"avx512fp16", 7, 0, EDX, 23, Avx512}, {"avxvnni", 7, 1, EAX, 4, Avx},
+    {"amx-tile", 7, 0, EDX, 24, Amx},      {"amx-bf16", 7, 0, EDX, 22, Amx},
+    {"amx-int8", 7, 0, EDX, 25, Amx},
+};
+
+static uint64_t savedState() {
+  unsigned a, b, c, d;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & (1u << 27)))
+    return 0;
+  unsigned low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t(high) << 32) | low;
+}
+
+/// The system grants the tile registers to a process on request only; the
+/// first use would trap otherwise.
+static bool requestTiles() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+static bool isHidden(const char *name) {
+  const char *list = getenv("FFN_CPU_FEATURES");
+  if (!list || !*list)
+    return false;
+  size_t length = strlen(name);
+  for (const char *at = list; *at;) {
+    size_t word = strcspn(at, ",");
+    if (word == length && memcmp(at, name, length) == 0)
+      return false;
+    at += word + (at[word] == ',');
+  }
+  return true;
+}
+
+bool ffn::rt::hasFeature(const char *name) {
+  for (const Feature &feature : features) {
+    if (strcmp(feature.name, name) != 0)
+      continue;
+    unsigned regs[4] = {0, 0, 0, 0};
+    if (!__get_cpuid_count(feature.leaf, feature.subleaf, &regs[EAX],
+                           &regs[EBX], &regs[ECX], &regs[EDX]))
+      return false;
+    if (!(regs[feature.reg] & (1u << feature.bit)) ||
+        (savedState() & feature.state) != feature.state || isHidden(name))
+      return false;
+    return feature.state != Amx || requestTiles();
+  }
+  return false;
+}
+
+uint32_t ffn::rt::countCpus() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) != 0)
+    return 1;
+  int count = CPU_COUNT(&set);
+  return count < 1 ? 1 : static_cast<uint32_t>(count);
+}

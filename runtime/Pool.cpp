@@ -1,0 +1,281 @@
+//===- Pool.cpp - Process-wide worker threads -----------------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// One pool in a process, however many artefacts are loaded: the first one that
+// needs threads provides it under a versioned symbol, later ones find it among
+// the loaded libraries. One parallel region runs at a time; a caller that
+// finds the pool busy runs its region alone, which gives the same bits.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Runtime.h"
+#include <dlfcn.h>
+#include <immintrin.h>
+#include <link.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+using namespace ffn::rt;
+
+using Body = void (*)(void *args, int64_t begin, int64_t end);
+
+namespace {
+/// About 50 us and 1 ms: inside a run the next region is near, and waking a
+/// sleeper costs as much as the shorter of the two.
+constexpr int kSpinsOutside = 1000, kSpinsInside = 20000;
+constexpr uint32_t kMaxThreads = 256;
+
+/// The region in progress. Workers read it after they see a new generation.
+struct Pool {
+  uint32_t generation = 0; // futex word
+  uint32_t sleepers = 0;
+  uint32_t pending = 0;
+  uint32_t activeRuns = 0;
+  uint32_t numWorkers = 0;
+  Body body = nullptr;
+  void *args = nullptr;
+  int64_t tasks = 0;
+  uint32_t parts = 0;
+  pid_t owner = 0;
+  pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; // one region at a time
+  pthread_mutex_t growth = PTHREAD_MUTEX_INITIALIZER;
+};
+
+/// What the provider exports; later versions get another symbol.
+struct PoolTable {
+  uint32_t version;
+  void (*parallelFor)(Body, void *, int64_t, uint32_t);
+  void (*begin)(uint32_t threads);
+  void (*end)();
+};
+} // namespace
+
+static Pool pool;
+static thread_local uint32_t runThreads = 1;
+static thread_local bool insideRegion = false;
+
+template <typename T> static T load(T &value) {
+  return __atomic_load_n(&value, __ATOMIC_ACQUIRE);
+}
+
+static void sleepWhile(uint32_t &word, uint32_t value) {
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+}
+
+static void wakeAll(uint32_t &word) {
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 0x7fffffff, nullptr, nullptr,
+          0);
+}
+
+/// Contiguous share of part `part`; the split decides who computes a task,
+/// never how.
+static void runPart(Body body, void *args, int64_t tasks, uint32_t part,
+                    uint32_t parts) {
+  int64_t base = tasks / parts, extra = tasks % parts;
+  int64_t begin = base * part + (part < extra ? part : extra);
+  int64_t end = begin + base + (part < extra);
+  if (begin < end)
+    body(args, begin, end);
+}
+
+static void *work(void *argument) {
+  // Index and the generation at creation: a worker that is scheduled late
+  // must still see the first region after its creation as a new one.
+  uint64_t start = reinterpret_cast<uintptr_t>(argument);
+  uint32_t index = static_cast<uint32_t>(start >> 32);
+  uint32_t seen = static_cast<uint32_t>(start);
+  _mm_setcsr(0x1f80);
+  insideRegion = true;
+  while (true) {
+    uint32_t now;
+    int spins = 0;
+    while ((now = load(pool.generation)) == seen) {
+      int limit = load(pool.activeRuns) ? kSpinsInside : kSpinsOutside;
+      if (++spins < limit) {
+        _mm_pause();
+        continue;
+      }
+      __atomic_add_fetch(&pool.sleepers, 1, __ATOMIC_SEQ_CST);
+      if (__atomic_load_n(&pool.generation, __ATOMIC_SEQ_CST) == seen)
+        sleepWhile(pool.generation, seen);
+      __atomic_sub_fetch(&pool.sleepers, 1, __ATOMIC_SEQ_CST);
+      spins = 0;
+    }
+    seen = now;
+    // Everyone who existed when the region began reports back, also without a
+    // share, so that the caller knows when the region may be overwritten.
+    if (index < pool.parts)
+      runPart(pool.body, pool.args, pool.tasks, index, pool.parts);
+    __atomic_sub_fetch(&pool.pending, 1, __ATOMIC_RELEASE);
+  }
+  return nullptr;
+}
+
+/// Makes the number of workers at least `wanted`; fewer where the system
+/// refuses threads. Called with `pool.mutex` held: no region is in progress.
+static void growWorkers(uint32_t wanted) {
+  if (wanted > kMaxThreads - 1)
+    wanted = kMaxThreads - 1;
+  // A forked child has none of the parent's threads.
+  if (pool.owner != getpid()) {
+    pool.owner = getpid();
+    pool.numWorkers = 0;
+    pool.sleepers = 0;
+    pool.generation = 0;
+  }
+  while (pool.numWorkers < wanted) {
+    pthread_attr_t attributes;
+    pthread_t thread;
+    if (pthread_attr_init(&attributes) != 0)
+      return;
+    pthread_attr_setstacksize(&attributes, 1 << 20);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    uint64_t start = uint64_t(pool.numWorkers + 1) << 32 | pool.generation;
+    int code = pthread_create(&thread, &attributes, work,
+                              reinterpret_cast<void *>(uintptr_t(start)));
+    pthread_attr_destroy(&attributes);
+    if (code != 0)
+      return;
+    ++pool.numWorkers;
+  }
+}
+
+static void providerParallelFor(Body body, void *args, int64_t tasks,
+                                uint32_t threads) {
+  if (threads < 2 || tasks < 2 || pthread_mutex_trylock(&pool.mutex) != 0) {
+    if (tasks > 0)
+      body(args, 0, tasks);
+    return;
+  }
+  uint32_t available = pool.numWorkers + 1;
+  uint32_t parts = threads < available ? threads : available;
+  if (int64_t(parts) > tasks)
+    parts = static_cast<uint32_t>(tasks);
+  if (pool.owner != getpid())
+    parts = 1;
+  if (parts < 2) {
+    pthread_mutex_unlock(&pool.mutex);
+    body(args, 0, tasks);
+    return;
+  }
+  pool.body = body;
+  pool.args = args;
+  pool.tasks = tasks;
+  pool.parts = parts;
+  __atomic_store_n(&pool.pending, pool.numWorkers, __ATOMIC_RELAXED);
+  __atomic_add_fetch(&pool.generation, 1, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&pool.sleepers, __ATOMIC_SEQ_CST))
+    wakeAll(pool.generation);
+  insideRegion = true;
+  runPart(body, args, tasks, 0, parts);
+  insideRegion = false;
+  for (int spins = 0; load(pool.pending) != 0; ++spins) {
+    _mm_pause();
+    // On an overcommitted machine the worker may be waiting for this CPU.
+    if (spins > kSpinsInside)
+      sched_yield();
+  }
+  pthread_mutex_unlock(&pool.mutex);
+}
+
+static void providerBegin(uint32_t threads) {
+  if (threads > 1) {
+    pthread_mutex_lock(&pool.mutex);
+    growWorkers(threads - 1);
+    pthread_mutex_unlock(&pool.mutex);
+  }
+  __atomic_add_fetch(&pool.activeRuns, 1, __ATOMIC_RELEASE);
+}
+
+static void providerEnd() {
+  __atomic_sub_fetch(&pool.activeRuns, 1, __ATOMIC_RELEASE);
+}
+
+extern "C" __attribute__((visibility("default")))
+const PoolTable ffn_rt_pool_v1;
+extern "C" const PoolTable ffn_rt_pool_v1 = {1, providerParallelFor,
+                                             providerBegin, providerEnd};
+
+//===----------------------------------------------------------------------===//
+// Finding the provider
+//===----------------------------------------------------------------------===//
+
+static const PoolTable *provider;
+static pthread_once_t providerOnce = PTHREAD_ONCE_INIT;
+
+namespace {
+/// Names of the loaded libraries. Collected first and opened afterwards: the
+/// walk holds a lock that opening takes in the other order.
+struct Names {
+  char *text = nullptr; // each ends with a NUL
+  size_t size = 0;
+};
+} // namespace
+
+static int collectName(dl_phdr_info *info, size_t, void *result) {
+  auto *names = static_cast<Names *>(result);
+  if (!info->dlpi_name || !*info->dlpi_name)
+    return 0;
+  size_t length = strlen(info->dlpi_name) + 1;
+  auto *text = static_cast<char *>(realloc(names->text, names->size + length));
+  if (!text)
+    return 1;
+  memcpy(text + names->size, info->dlpi_name, length);
+  names->text = text;
+  names->size += length;
+  return 0;
+}
+
+static void findProvider() {
+  Names names;
+  dl_iterate_phdr(collectName, &names);
+  for (size_t at = 0; at < names.size && !provider;
+       at += strlen(names.text + at) + 1) {
+    const char *name = names.text + at;
+    void *handle = dlopen(name, RTLD_NOLOAD | RTLD_LAZY);
+    if (!handle)
+      continue;
+    provider = static_cast<const PoolTable *>(dlsym(handle, "ffn_rt_pool_v1"));
+    // Workers run its code until the process ends, so it must stay loaded.
+    if (provider && !dlopen(name, RTLD_NOLOAD | RTLD_LAZY | RTLD_NODELETE))
+      provider = nullptr;
+    dlclose(handle);
+  }
+  free(names.text);
+  if (!provider)
+    provider = &ffn_rt_pool_v1;
+}
+
+void ffn::rt::beginRun(uint32_t threads) {
+  pthread_once(&providerOnce, findProvider);
+  runThreads = threads;
+  provider->begin(threads);
+}
+
+void ffn::rt::endRun() {
+  provider->end();
+  runThreads = 1;
+}
+
+extern "C" __attribute__((visibility("hidden"))) void
+ffn_parallel_for(Body body, void *args, int64_t tasks, int64_t grain) {
+  // A region inside a region would wait for itself.
+  uint32_t threads = insideRegion ? 1 : runThreads;
+  // `grain` tasks are worth one thread; less than that is run alone.
+  if (grain > 0 && tasks / grain < int64_t(threads))
+    threads = static_cast<uint32_t>(tasks / grain);
+  if (threads < 2) {
+    if (tasks > 0)
+      body(args, 0, tasks);
+    return;
+  }
+  provider->parallelFor(body, args, tasks, threads);
+}

@@ -1,0 +1,115 @@
+//===- Runtime.h - Parts of the artefact's runtime --------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// C++ without exceptions, RTTI and library: memory comes from malloc and every
+// failure is a status with text.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_RUNTIME_RUNTIME_H
+#define FFN_MLIR_RUNTIME_RUNTIME_H
+
+#define FFN_NO_LOADER
+#include "ffn-mlir-c/Runtime.h"
+
+namespace ffn::rt {
+
+/// Sets the text of this thread and returns `status`.
+ffn_status fail(ffn_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+const char *lastError();
+
+//===----------------------------------------------------------------------===//
+// Descriptor
+//===----------------------------------------------------------------------===//
+
+/// A size: a program for a stack machine.
+struct Dim {
+  const char *name; // "" where static
+  const unsigned char *program;
+  uint32_t length;
+};
+
+struct Value {
+  ffn_value_info info;
+  Dim *dims;
+};
+
+struct Symbol {
+  const char *name;
+  uint32_t input, dim;
+};
+
+struct Model {
+  ffn_model_info info;
+  const char **features;
+  uint32_t numFeatures;
+  Symbol *symbols;
+  uint32_t numSymbols;
+  Value *inputs, *outputs;
+  const char *weightsFile;
+  uint32_t weightsChecksum;
+  const unsigned char *weights;
+  ffn_status status; // of loading
+  char error[256];
+};
+
+inline constexpr uint32_t kMaxSymbols = 64;
+inline constexpr uint32_t kMaxRank = 16;
+
+/// The model of this artefact, parsed and checked on first use.
+const Model &getModel();
+
+/// Value of `dim` for the given symbols; false on overflow, a negative size or
+/// a division by zero.
+bool evaluate(const Dim &dim, const int64_t *symbols, int64_t &value);
+
+//===----------------------------------------------------------------------===//
+// Machine
+//===----------------------------------------------------------------------===//
+
+/// Whether the CPU and the system support a feature by LLVM's name and
+/// FFN_CPU_FEATURES (a comma-separated list; only what it names exists) does
+/// not hide it. Unknown names are missing.
+bool hasFeature(const char *name);
+/// CPUs that this process may run on, at least 1.
+uint32_t countCpus();
+
+//===----------------------------------------------------------------------===//
+// Memory of a run
+//===----------------------------------------------------------------------===//
+
+/// Blocks of a session: kept between runs, handed out again by size.
+class Scratch {
+public:
+  void *allocate(int64_t bytes);
+  void release(void *pointer);
+  /// Everything is free again; drops what the last run did not use.
+  void endRun();
+  void destroy();
+  uint64_t getBytes() const { return bytes; }
+
+private:
+  struct Block;
+  Block *used = nullptr, *unused = nullptr;
+  uint64_t bytes = 0;
+};
+
+/// Runs `entry(args)` with allocations from `scratch`; false if one failed
+/// (the run is abandoned, its memory free again).
+bool runWithScratch(Scratch &scratch, void (*entry)(void **), void **args);
+
+//===----------------------------------------------------------------------===//
+// Threads
+//===----------------------------------------------------------------------===//
+
+/// Brackets a run: workers keep spinning inside, and sleep between runs.
+void beginRun(uint32_t threads);
+void endRun();
+
+} // namespace ffn::rt
+
+#endif // FFN_MLIR_RUNTIME_RUNTIME_H
