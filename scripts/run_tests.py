@@ -79,6 +79,9 @@ def steps():
             report,
             env,
         )
+    report = "unit-tsan.xml"
+    tsan = ROOT / "build" / "dev" / "bin" / "ffn-runtime-tsan"
+    yield Step("unit-tsan", [tsan, f"--gtest_output=xml:{REPORTS / report}"], report)
     suites = [folder for folder in ("python", "Conformance", "Numerics", "E2E") if (ROOT / "test" / folder).is_dir()]
     for suite in suites:
         report = f"pytest-{suite}.xml"

@@ -70,8 +70,9 @@ bool compileDim(const DimExpr &expr, ArrayRef<DescriptorSymbol> symbols,
   bool first = true;
   for (const auto &[monomial, coefficient] : expr.terms()) {
     program.push_back({Constant, coefficient});
-    for (const auto &[atom, power] : monomial)
-      for (unsigned i = 0; i < power; ++i) {
+    for (const auto &factor : monomial) {
+      const std::string &atom = factor.first;
+      for (unsigned i = 0; i < factor.second; ++i) {
         if (const DimExpr::Opaque *opaque = expr.getOpaque(atom)) {
           bool firstOperand = true;
           for (const DimExpr &operand : opaque->operands) {
@@ -98,6 +99,7 @@ bool compileDim(const DimExpr &expr, ArrayRef<DescriptorSymbol> symbols,
         }
         program.push_back({Mul, 0});
       }
+    }
     if (!first)
       program.push_back({Add, 0});
     first = false;
