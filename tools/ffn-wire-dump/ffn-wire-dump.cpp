@@ -334,8 +334,8 @@ int main(int argc, char **argv) {
     const ModelProto &model = file->getModel();
     if (check)
       (void)checkModel(*file, errors);
-    json::OStream out(outs(), 1);
-    if (!errors.hasErrors())
+    if (!errors.hasErrors()) {
+      json::OStream out(outs(), 1);
       out.object([&] {
         out.attribute("memory", static_cast<int64_t>(file->getMemoryUse()));
         if (model.graph) {
@@ -352,6 +352,7 @@ int main(int argc, char **argv) {
                 lister.node(n);
           });
       });
+    }
     outs() << '\n';
     if (!rewritePath.empty()) {
       if (succeeded(
