@@ -138,26 +138,26 @@ void PhaseA::readOpsets(ArrayRef<OperatorSetIdProto> imports,
     StringRef domain = normalizeDomain(import.domain);
     std::string shown = showDomain(domain);
     checkName(import.domain, "domain", [&] { return where.str(); });
+    // Said once, here: not again for each node of the domain.
+    auto refuse = [&](const Twine &what) {
+      (void)errors.error("I401", where, what);
+      warnedDomains.try_emplace(domain, true);
+    };
     if (!import.hasVersion || import.version < 1) {
-      (void)errors.error("I401", where,
-                         "opset " + Twine(import.version) + " of domain \"" +
-                             shown + "\" is not a version");
+      refuse("opset " + Twine(import.version) + " of domain \"" + shown +
+             "\" is not a version");
       continue;
     }
     int64_t newest = newestVersion(domain);
     if (newest && import.version > newest) {
-      (void)errors.error("I401", where,
-                         "opset " + Twine(import.version) + " of domain \"" +
-                             shown + "\" is newer than " + Twine(newest) +
-                             ", the newest supported");
+      refuse("opset " + Twine(import.version) + " of domain \"" + shown +
+             "\" is newer than " + Twine(newest) + ", the newest supported");
       continue;
     }
     auto [it, added] = opsets.try_emplace(domain, import.version);
     if (!added && it->second != import.version)
-      (void)errors.error("I401", where,
-                         "domain \"" + shown + "\" is imported as opset " +
-                             Twine(it->second) + " and as " +
-                             Twine(import.version));
+      refuse("domain \"" + shown + "\" is imported as opset " +
+             Twine(it->second) + " and as " + Twine(import.version));
   }
 }
 
@@ -173,8 +173,10 @@ void PhaseA::checkVersions() {
                        "IR version " + Twine(model.irVersion) +
                            " is newer than " + Twine(kNewestIrVersion));
   readOpsets(model.opsetImport, "", result.opsets);
-  if (model.opsetImport.empty())
+  if (model.opsetImport.empty()) {
     (void)errors.error("I401", "", "the model imports no opset");
+    warnedDomains.try_emplace("", true);
+  }
 }
 
 void PhaseA::checkDomain(const NodeProto &node, const Body &body,
