@@ -9,88 +9,48 @@
 // the operation is a cast (so fp16 models are compared with exact arithmetic,
 // not with another rounding order). Integers wrap at their declared width.
 //
+// Diagnostics: E101 no meaning known, E102 operands contradict the operator,
+// E103 a value is out of range, E104 a limit was reached, E105 wrong inputs.
+//
 //===----------------------------------------------------------------------===//
 
 #ifndef FFN_MLIR_INTERPRETER_INTERPRETER_H
 #define FFN_MLIR_INTERPRETER_INTERPRETER_H
 
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
+#include "ffn-mlir/Interpreter/EvalTensor.h"
 #include "mlir/IR/BuiltinOps.h"
-#include "mlir/IR/BuiltinTypes.h"
-#include "mlir/Support/LLVM.h"
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 namespace mlir::ffn {
 
-/// A dense tensor value; cheap to copy (storage is shared, copied on write).
-class EvalTensor {
-public:
-  EvalTensor() = default;
-  /// Zero-filled; element type decides the storage. Element count and bytes
-  /// must have been checked by the caller (see EvalContext::allocate).
-  EvalTensor(Type elementType, ArrayRef<int64_t> shape);
-
-  bool isNull() const { return !storage; }
-  Type getElementType() const { return elementType; }
-  ArrayRef<int64_t> getShape() const { return shape; }
-  int64_t getRank() const { return shape.size(); }
-  int64_t getDim(int64_t i) const { return shape[i < 0 ? i + getRank() : i]; }
-  int64_t getNumElements() const { return count; }
-  bool isFloat() const; // f16, bf16, f32, f64, f8..., stored as double
-  bool isInteger()
-      const; // any width, bool, index; stored as int64 (ui64 as its bits)
-  bool isString() const;
-
-  ArrayRef<double> floats() const;
-  ArrayRef<int64_t> ints() const;
-  ArrayRef<std::string> strings() const;
-  MutableArrayRef<double> mutableFloats();
-  MutableArrayRef<int64_t> mutableInts();
-  MutableArrayRef<std::string> mutableStrings();
-  /// Element as double, from either storage.
-  double asDouble(int64_t i) const;
-
-  /// The same elements under another shape of equal count.
-  EvalTensor reshaped(ArrayRef<int64_t> newShape) const;
-
-  /// From and to packed little-endian bytes of the element type (writing
-  /// rounds to nearest even, integers are taken modulo their width).
-  static FailureOr<EvalTensor>
-  fromBytes(Type elementType, ArrayRef<int64_t> shape, ArrayRef<char> bytes);
-  LogicalResult toBytes(SmallVectorImpl<char> &bytes) const;
-
-private:
-  struct Storage;
-  Type elementType;
-  SmallVector<int64_t, 4> shape;
-  int64_t count = 0;
-  std::shared_ptr<Storage> storage;
-  Storage &writable();
-};
-
-/// Any run-time value: tensor, sequence, optional (empty or one element), none.
-struct EvalValue {
-  enum Kind { None, Tensor, Sequence, Optional } kind = None;
-  EvalTensor tensor;
-  std::vector<EvalValue> elements;
-
-  EvalValue() = default;
-  EvalValue(EvalTensor t) : kind(Tensor), tensor(std::move(t)) {}
-};
-
-/// Values of the SSA values in scope; also runs regions.
+/// Values of the SSA values in scope.
 class EvalState {
 public:
   virtual ~EvalState() = default;
+  /// The value, or one of kind None when there is none (after a diagnostic).
   virtual const EvalValue &get(Value value) = 0;
   virtual void set(Value value, EvalValue v) = 0;
-  /// Runs a region with the given block arguments; `results` are the operands
-  /// of its terminator.
-  virtual LogicalResult runRegion(Region &region, ArrayRef<EvalValue> arguments,
-                                  SmallVectorImpl<EvalValue> &results) = 0;
+  /// The attribute that a `#onnx.ref` stands for in the running function; any
+  /// other attribute as it is. Null: the caller gave none.
+  virtual Attribute resolve(Attribute attr) = 0;
+  /// A zero-filled tensor, checked against the limit of live elements; an
+  /// error at `op` otherwise.
+  virtual FailureOr<EvalTensor> allocate(Operation *op, Type elementType,
+                                         ArrayRef<int64_t> shape) = 0;
+  /// Checks that `elements` more could be allocated, for intermediate data.
+  virtual LogicalResult reserve(Operation *op, uint64_t elements) = 0;
 };
+
+/// A diagnostic at `op` that names the node: "<node>: <what> [FFN-<code>]".
+/// Always failure.
+LogicalResult evalError(Operation *op, llvm::StringRef code,
+                        const llvm::Twine &what);
+/// "[2, 3]".
+std::string shapeText(ArrayRef<int64_t> shape);
 
 /// Handed to the evaluation function of an ONNX operator.
 class EvalContext {
@@ -99,23 +59,73 @@ public:
   EvalState &state;
   EvalContext(onnx::NodeOp node, EvalState &state) : node(node), state(state) {}
 
+  unsigned numInputs() { return node.getInputs().size(); }
+  unsigned numOutputs() { return node.getOutputs().size(); }
+  /// Since-version of the node's operator.
+  int64_t version() { return node.getVersion(); }
   bool hasInput(unsigned i) { return static_cast<bool>(node.getInput(i)); }
+  bool hasOutput(unsigned i);
   /// Tensor of input i; a null tensor where absent.
   EvalTensor input(unsigned i);
+  /// Any value of input i; kind None where absent.
+  EvalValue inputValue(unsigned i);
+  /// Tensor of input i, which must be there; an error otherwise.
+  FailureOr<EvalTensor> require(unsigned i);
+  /// The same, floating or converted from integers / integer only.
+  FailureOr<EvalTensor> requireFloat(unsigned i);
+  FailureOr<EvalTensor> requireInt(unsigned i);
+  /// Elements of the integer input i; none where absent.
+  FailureOr<std::optional<SmallVector<int64_t>>> optionalInts(unsigned i);
+  /// The one element of input i, or `otherwise` where absent.
+  FailureOr<int64_t> intScalar(unsigned i, int64_t otherwise);
+  FailureOr<double> floatScalar(unsigned i, double otherwise);
+
+  /// Ignored for outputs the node does not have or leaves out.
   void setOutput(unsigned i, EvalTensor tensor);
+  void setOutputValue(unsigned i, EvalValue value);
   /// Element type of output i as declared, or `otherwise` when unknown.
   Type outputElementType(unsigned i, Type otherwise);
-  /// Checks the count against the memory limit before allocating.
-  FailureOr<EvalTensor> allocate(Type elementType, ArrayRef<int64_t> shape);
-  LogicalResult error(const llvm::Twine &what);
+
+  /// Node attributes with references resolved; the default when absent.
+  Attribute attr(StringRef name);
+  bool hasAttr(StringRef name) { return static_cast<bool>(attr(name)); }
+  int64_t getInt(StringRef name, int64_t otherwise);
+  double getFloat(StringRef name, double otherwise);
+  StringRef getString(StringRef name, StringRef otherwise);
+  std::optional<SmallVector<int64_t>> getInts(StringRef name);
+  std::optional<SmallVector<double>> getFloats(StringRef name);
+  std::optional<SmallVector<std::string>> getStrings(StringRef name);
+
+  FailureOr<EvalTensor> allocate(Type elementType, ArrayRef<int64_t> shape) {
+    return state.allocate(node, elementType, shape);
+  }
+  /// E102 unless another code is given.
+  LogicalResult error(const llvm::Twine &what, StringRef code = "E102");
+  /// Axis in [-rank, rank) to [0, rank).
+  FailureOr<int64_t> normalizeAxis(int64_t axis, int64_t rank);
+  FailureOr<SmallVector<int64_t>> normalizeAxes(ArrayRef<int64_t> axes,
+                                                int64_t rank);
+  /// Shape of an elementwise operation by the multidirectional rule.
+  FailureOr<SmallVector<int64_t>> broadcast(ArrayRef<int64_t> a,
+                                            ArrayRef<int64_t> b);
+
+  Type f32() { return Float32Type::get(node.getContext()); }
+  Type i64() { return IntegerType::get(node.getContext(), 64); }
+  Type i32() { return IntegerType::get(node.getContext(), 32); }
+  Type i1() { return IntegerType::get(node.getContext(), 1); }
 };
 
 struct InterpreterOptions {
   /// Most elements of all live tensors.
   uint64_t maxElements = uint64_t(1) << 31;
   uint64_t maxLoopIterations = 1 << 20;
+  /// Regions and calls inside one another.
+  uint64_t maxDepth = 10000;
+  /// Operations evaluated in all.
+  uint64_t maxOperations = uint64_t(1) << 32;
   /// Called after each op of the entry function and its sublayers, for
-  /// per-sublayer comparisons; may be null.
+  /// per-sublayer comparisons; may be null. Operands and results of the op
+  /// can still be read.
   std::function<void(Operation *, EvalState &)> observer;
 };
 
@@ -124,6 +134,15 @@ struct InterpreterOptions {
 FailureOr<std::vector<EvalValue>>
 interpret(ModuleOp module, ArrayRef<EvalValue> inputs,
           const InterpreterOptions &options = {}, StringRef function = "main");
+
+/// The tensor of a constant: a span (read through the WeightStore) or dense
+/// elements, strings included. `user` locates file and diagnostics.
+FailureOr<EvalTensor> evaluateConstant(Operation *user, Attribute value);
+
+/// True when every op of the function (and what it calls) has a meaning here;
+/// `firstUnknown` is set to one that has none.
+bool canInterpret(ModuleOp module, Operation **firstUnknown = nullptr,
+                  StringRef function = "main");
 
 /// Attaches EvaluableOpInterface to the ops of the ffn dialect.
 void registerFFNEvaluation(DialectRegistry &registry);
