@@ -33,8 +33,8 @@ FailureOr<EvalTensor> mlir::ffn::attend(
       v.getDim(1) != groups || v.getDim(2) != keys || groups < 1 ||
       heads % groups != 0)
     return mismatch();
-  FailureOr<EvalTensor> result =
-      state.allocate(op, q.getElementType(), {batch, heads, length, valueWidth});
+  FailureOr<EvalTensor> result = state.allocate(
+      op, q.getElementType(), {batch, heads, length, valueWidth});
   if (failed(result) || failed(state.reserve(op, length * keys)))
     return failure();
   SmallVector<int64_t> scoreShape{batch, heads, length, keys};
@@ -51,7 +51,8 @@ FailureOr<EvalTensor> mlir::ffn::attend(
     biasStrides = broadcastStrides(bias.getShape(), scoreShape);
   }
   if (scores) {
-    FailureOr<EvalTensor> all = state.allocate(op, q.getElementType(), scoreShape);
+    FailureOr<EvalTensor> all =
+        state.allocate(op, q.getElementType(), scoreShape);
     if (failed(all))
       return failure();
     *scores = *all;
@@ -60,7 +61,8 @@ FailureOr<EvalTensor> mlir::ffn::attend(
   std::vector<double> matrix(length * keys);
   auto keep = [&](int at, int64_t head) {
     if (scores && stage == at)
-      llvm::copy(matrix, scores->mutableFloats().begin() + head * length * keys);
+      llvm::copy(matrix,
+                 scores->mutableFloats().begin() + head * length * keys);
   };
   MutableArrayRef<double> out = result->mutableFloats();
   for (int64_t b = 0; b < batch; ++b)
@@ -97,13 +99,12 @@ FailureOr<EvalTensor> mlir::ffn::attend(
           // Only -inf minus -inf makes a whole row NaN without a NaN input.
           bool hidden = !row.empty();
           for (int64_t t = 0; hidden && t < keys; ++t)
-            hidden =
-                (options.causalOffset && t > s + *options.causalOffset) ||
-                (visible && !visible(b, h, s, t)) ||
-                (!bias.isNull() &&
-                 bias.floats()[b * biasStrides[0] + h * biasStrides[1] +
-                               s * biasStrides[2] + t * biasStrides[3]] ==
-                     -std::numeric_limits<double>::infinity());
+            hidden = (options.causalOffset && t > s + *options.causalOffset) ||
+                     (visible && !visible(b, h, s, t)) ||
+                     (!bias.isNull() &&
+                      bias.floats()[b * biasStrides[0] + h * biasStrides[1] +
+                                    s * biasStrides[2] + t * biasStrides[3]] ==
+                          -std::numeric_limits<double>::infinity());
           if (hidden && std::isinf(options.hiddenBias))
             llvm::fill(row, 0.0);
         }

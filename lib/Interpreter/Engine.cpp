@@ -152,8 +152,9 @@ const LastUses &Engine::lastUses(Block *block) {
     if (ops[i]->getNumRegions() == 0)
       llvm::for_each(ops[i]->getOperands(), note);
     else
-      ops[i]->walk(
-          [&](Operation *inner) { llvm::for_each(inner->getOperands(), note); });
+      ops[i]->walk([&](Operation *inner) {
+        llvm::for_each(inner->getOperands(), note);
+      });
   }
   return uses;
 }
@@ -172,8 +173,7 @@ LogicalResult Engine::enter(Operation *owner, Frame frame,
   if (block.getNumArguments() != next.arguments.size())
     return evalError(owner, "E102",
                      "a region of " + Twine(block.getNumArguments()) +
-                         " arguments is given " +
-                         Twine(next.arguments.size()));
+                         " arguments is given " + Twine(next.arguments.size()));
   if (next.newScope) {
     frame.scope = std::make_shared<Scope>();
     frame.scope->attributes = next.attributes;
@@ -349,9 +349,9 @@ mlir::ffn::interpret(ModuleOp module, ArrayRef<EvalValue> inputs,
     return failure();
   }
   if (function.getNumArguments() != inputs.size()) {
-    function.emitError("takes ") << function.getNumArguments()
-                                 << " inputs, given are " << inputs.size()
-                                 << " [FFN-E105]";
+    function.emitError("takes ")
+        << function.getNumArguments() << " inputs, given are " << inputs.size()
+        << " [FFN-E105]";
     return failure();
   }
   for (auto [i, type] : llvm::enumerate(function.getArgumentTypes()))

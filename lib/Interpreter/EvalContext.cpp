@@ -219,7 +219,8 @@ FailureOr<SmallVector<int64_t>> EvalContext::broadcast(ArrayRef<int64_t> a,
 FailureOr<EvalTensor> mlir::ffn::evaluateConstant(Operation *user,
                                                   Attribute value) {
   auto typed = llvm::dyn_cast_if_present<TypedAttr>(value);
-  auto type = typed ? llvm::dyn_cast<ShapedType>(typed.getType()) : ShapedType();
+  auto type =
+      typed ? llvm::dyn_cast<ShapedType>(typed.getType()) : ShapedType();
   if (!type || !type.hasStaticShape())
     return evalError(user, "E102", "the constant is not a tensor");
   if (auto strings = llvm::dyn_cast<DenseStringElementsAttr>(value)) {

@@ -194,8 +194,8 @@ static ByteForm getByteForm(Type type) {
   }
   if (auto floating = llvm::dyn_cast<FloatType>(type)) {
     unsigned width = floating.getWidth();
-    bool known = width == 4 || width == 8 || width == 16 || width == 32 ||
-                 width == 64;
+    bool known =
+        width == 4 || width == 8 || width == 16 || width == 32 || width == 64;
     return {known && getFloatFormat(floating).supported ? width : 0, false};
   }
   return {};
@@ -223,8 +223,8 @@ static uint64_t loadBits(const char *data, int64_t i, unsigned bits) {
 static void storeBits(char *data, int64_t i, unsigned bits, uint64_t value) {
   if (bits < 8) {
     uint64_t position = static_cast<uint64_t>(i) * bits;
-    data[position / 8] |= static_cast<char>((value & ((1u << bits) - 1))
-                                            << (position % 8));
+    data[position / 8] |=
+        static_cast<char>((value & ((1u << bits) - 1)) << (position % 8));
     return;
   }
   std::memcpy(data + static_cast<uint64_t>(i) * (bits / 8), &value, bits / 8);

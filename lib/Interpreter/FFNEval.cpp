@@ -28,7 +28,8 @@ static FailureOr<EvalTensor> operand(Operation *op, EvalState &state,
 /// The tensor of an optional operand; null where absent.
 static FailureOr<EvalTensor> optional(Operation *op, EvalState &state,
                                       Value value) {
-  return value ? operand(op, state, value) : FailureOr<EvalTensor>(EvalTensor());
+  return value ? operand(op, state, value)
+               : FailureOr<EvalTensor>(EvalTensor());
 }
 
 static LogicalResult give(Operation *op, EvalState &state,
@@ -71,8 +72,7 @@ namespace {
 // Compute
 //===----------------------------------------------------------------------===//
 
-struct NormEval
-    : public EvaluableOpInterface::ExternalModel<NormEval, NormOp> {
+struct NormEval : public EvaluableOpInterface::ExternalModel<NormEval, NormOp> {
   LogicalResult evaluate(Operation *op, EvalState &state) const {
     auto norm = llvm::cast<NormOp>(op);
     FailureOr<EvalTensor> x = operand(op, state, norm.getInput());
@@ -86,9 +86,9 @@ struct NormEval
     options.eps = norm.getEps().convertToDouble();
     options.rms = norm.getKind() == NormKind::Rms;
     options.outerEps = norm.getOuterEps();
-    return give(op, state,
-                normalizeRows(op, state, *x, x->getDim(-1), *scale, *bias,
-                              options));
+    return give(
+        op, state,
+        normalizeRows(op, state, *x, x->getDim(-1), *scale, *bias, options));
   }
 };
 
@@ -296,8 +296,8 @@ static LogicalResult scale(Operation *op, EvalState &state, bool byRow) {
   int64_t width = source->getDim(1);
   MutableArrayRef<double> out = result->mutableFloats();
   for (size_t i = 0; i < out.size(); ++i)
-    out[i] = source->floats()[i] *
-             vector->floats()[byRow ? i / width : i % width];
+    out[i] =
+        source->floats()[i] * vector->floats()[byRow ? i / width : i % width];
   return give(op, state, result);
 }
 
@@ -334,7 +334,8 @@ struct AddEval : public EvaluableOpInterface::ExternalModel<AddEval, AddOp> {
     FailureOr<EvalTensor> rhs = operand(op, state, op->getOperand(1));
     if (failed(lhs) || failed(rhs))
       return failure();
-    if (!lhs->isFloat() || !rhs->isFloat() || lhs->getShape() != rhs->getShape())
+    if (!lhs->isFloat() || !rhs->isFloat() ||
+        lhs->getShape() != rhs->getShape())
       return evalError(op, "E102", "adds floating weights of one shape only");
     return give(op, state,
                 zipFloats(op, state, *lhs, *rhs, lhs->getShape(),

@@ -50,8 +50,7 @@ double mlir::ffn::roundToFormat(const FloatFormat &format, double value,
     int exponent = std::max(std::ilogb(value), format.minExponent);
     // Scaling by a power of two is exact, so the one rounding is nearbyint's.
     int shift = exponent - (format.precision - 1);
-    rounded =
-        std::ldexp(std::nearbyint(std::ldexp(value, -shift)), shift);
+    rounded = std::ldexp(std::nearbyint(std::ldexp(value, -shift)), shift);
     if (!format.hasZero && rounded < std::ldexp(1.0, format.minExponent))
       rounded = std::ldexp(1.0, format.minExponent);
   }
@@ -86,9 +85,10 @@ double mlir::ffn::decodeFloat(const FloatFormat &format, uint64_t bits) {
 uint64_t mlir::ffn::encodeFloat(const FloatFormat &format, double value) {
   if (std::isfinite(value) && format.hasSign) {
     // Already on the grid of the format: the fields can be written down.
-    uint64_t sign = std::signbit(value) && (value != 0 || format.hasNegativeZero)
-                        ? uint64_t(1) << (format.bits - 1)
-                        : 0;
+    uint64_t sign =
+        std::signbit(value) && (value != 0 || format.hasNegativeZero)
+            ? uint64_t(1) << (format.bits - 1)
+            : 0;
     double magnitude = std::fabs(value);
     if (magnitude == 0)
       return sign;

@@ -93,12 +93,13 @@ public:
         return failure();
       if (condition->getNumElements() != 1)
         return ctx.error("the condition must be one boolean");
-      next.region = getGraph(
-          node, condition->ints()[0] ? "then_branch" : "else_branch");
+      next.region =
+          getGraph(node, condition->ints()[0] ? "then_branch" : "else_branch");
       return next.region ? success() : ctx.error("a branch is missing");
     }
     if (results.size() != node->getNumResults())
-      return evalError(node, "E102", "the branch gives another count of values");
+      return evalError(node, "E102",
+                       "the branch gives another count of values");
     for (OpResult result : node->getResults())
       state.set(result, std::move(results[result.getResultNumber()]));
     return success();
@@ -124,7 +125,8 @@ public:
     }
     EvalValue hidden = state.get(op.getResidual());
     unsigned addends = op.getNumAddends();
-    if (!hidden.isTensor() || results.size() < op->getNumResults() - 1 + addends)
+    if (!hidden.isTensor() ||
+        results.size() < op->getNumResults() - 1 + addends)
       return evalError(op, "E102", "the residual or an addend has no value");
     for (EvalValue &addend : results.take_front(addends)) {
       if (!addend.isTensor() ||
@@ -141,9 +143,9 @@ public:
         MutableArrayRef<int64_t> sum = hidden.tensor.mutableInts();
         Type type = hidden.tensor.getElementType();
         for (auto [x, y] : llvm::zip(sum, addend.tensor.ints()))
-          x = wrapToIntType(type, static_cast<int64_t>(
-                                      static_cast<uint64_t>(x) +
-                                      static_cast<uint64_t>(y)));
+          x = wrapToIntType(type,
+                            static_cast<int64_t>(static_cast<uint64_t>(x) +
+                                                 static_cast<uint64_t>(y)));
       }
     }
     state.set(op.getHidden(), std::move(hidden));
@@ -216,9 +218,8 @@ mlir::ffn::makeRegionRunner(Operation *op, EvalState &state,
   if (!node)
     return nullptr;
   if (onnx::FunctionOp function = lookupFunction(functions, node))
-    return std::make_unique<CallRunner>(op, function.getBody(),
-                                        bindAttributes(function, node, state),
-                                        state);
+    return std::make_unique<CallRunner>(
+        op, function.getBody(), bindAttributes(function, node, state), state);
   if (!isControlFlow(node))
     return nullptr;
   if (node.getOp() == "If")

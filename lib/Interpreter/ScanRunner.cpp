@@ -184,8 +184,8 @@ public:
     next.region = body;
     next.arguments.append(state.begin(), state.end());
     for (auto [i, input] : llvm::enumerate(inputs)) {
-      int64_t at = reversed(inputDirections, i) ? length - 1 - iteration
-                                                : iteration;
+      int64_t at =
+          reversed(inputDirections, i) ? length - 1 - iteration : iteration;
       FailureOr<EvalTensor> slice =
           sliceAlongAxis(ctx.node, ctx.state, input, inputAxes[i], at, 1);
       if (failed(slice))
@@ -251,7 +251,8 @@ private:
         return ctx.error("the body gives another count of values");
       if (reversed(outputDirections, i))
         std::reverse(slices.begin(), slices.end());
-      int64_t axis = outputAxes && i < outputAxes->size() ? (*outputAxes)[i] : 0;
+      int64_t axis =
+          outputAxes && i < outputAxes->size() ? (*outputAxes)[i] : 0;
       FailureOr<EvalTensor> stacked =
           stack(slices, yield->getOperand(operand), axis);
       if (failed(stacked))

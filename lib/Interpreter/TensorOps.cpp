@@ -203,10 +203,10 @@ FailureOr<EvalTensor> mlir::ffn::castTensor(Operation *op, EvalState &state,
   }
   auto source = llvm::dyn_cast<FloatType>(from);
   FloatFormat format = getFloatFormat(target);
-  bool exact = !format.supported || target.isF64() ||
-               (source && llvm::APFloat::isRepresentableBy(
-                              source.getFloatSemantics(),
-                              target.getFloatSemantics()));
+  bool exact =
+      !format.supported || target.isF64() ||
+      (source && llvm::APFloat::isRepresentableBy(source.getFloatSemantics(),
+                                                  target.getFloatSemantics()));
   // Only the types below 16 bits saturate.
   if (format.bits > 8)
     overflow = Overflow::ToInfinity;
@@ -339,10 +339,11 @@ double mlir::ffn::sigmoid(double x) {
   return e / (1 + e);
 }
 
-FailureOr<EvalTensor> mlir::ffn::normalizeRows(
-    Operation *op, EvalState &state, const EvalTensor &x, int64_t width,
-    const EvalTensor &scale, const EvalTensor &bias, const NormOptions &options,
-    EvalTensor *means, EvalTensor *inverses) {
+FailureOr<EvalTensor>
+mlir::ffn::normalizeRows(Operation *op, EvalState &state, const EvalTensor &x,
+                         int64_t width, const EvalTensor &scale,
+                         const EvalTensor &bias, const NormOptions &options,
+                         EvalTensor *means, EvalTensor *inverses) {
   FailureOr<EvalTensor> result =
       state.allocate(op, x.getElementType(), x.getShape());
   if (failed(result) || result->getNumElements() == 0)
@@ -369,9 +370,8 @@ FailureOr<EvalTensor> mlir::ffn::normalizeRows(
     for (double v : row)
       variance += (v - mean) * (v - mean);
     variance /= static_cast<double>(width);
-    double inverse = options.outerEps
-                         ? 1 / (std::sqrt(variance) + options.eps)
-                         : 1 / std::sqrt(variance + options.eps);
+    double inverse = options.outerEps ? 1 / (std::sqrt(variance) + options.eps)
+                                      : 1 / std::sqrt(variance + options.eps);
     for (int64_t j = 0; j < width; ++j) {
       double v = (row[j] - mean) * inverse;
       if (!scale.isNull())

@@ -56,8 +56,8 @@ static FailureOr<EvalTensor> zipInts(EvalContext &ctx, const Operands &operands,
   StridedWalk a(shape, broadcastStrides(operands.a.getShape(), shape));
   StridedWalk b(shape, broadcastStrides(operands.b.getShape(), shape));
   for (int64_t &value : result->mutableInts()) {
-    std::optional<int64_t> v = fn(operands.a.ints()[a.getOffset()],
-                                  operands.b.ints()[b.getOffset()]);
+    std::optional<int64_t> v =
+        fn(operands.a.ints()[a.getOffset()], operands.b.ints()[b.getOffset()]);
     if (!v)
       return ctx.error("division by zero", "E103");
     value = wrapToIntType(elementType, *v);
@@ -83,8 +83,8 @@ using MaybeInt = std::optional<int64_t>;
   struct NAME {                                                                \
     static double apply(double x, double y) { return x OPERATOR y; }           \
     static MaybeInt apply(int64_t x, int64_t y, bool) {                        \
-      return static_cast<int64_t>(                                             \
-          static_cast<uint64_t>(x) OPERATOR static_cast<uint64_t>(y));         \
+      return static_cast<int64_t>(static_cast<uint64_t>(x)                     \
+                                      OPERATOR static_cast<uint64_t>(y));      \
     }                                                                          \
   };
 WRAPPING(AddFn, +)
@@ -140,8 +140,7 @@ static FailureOr<EvalTensor> applyBinary(EvalContext &ctx,
   });
 }
 
-template <typename Fn>
-static LogicalResult evalBinary(EvalContext &ctx) {
+template <typename Fn> static LogicalResult evalBinary(EvalContext &ctx) {
   FailureOr<Operands> operands = getOperands(ctx);
   if (failed(operands))
     return failure();
@@ -153,8 +152,7 @@ static LogicalResult evalBinary(EvalContext &ctx) {
 }
 
 /// Sum, Max, Min: any number of inputs.
-template <typename Fn>
-static FailureOr<EvalTensor> fold(EvalContext &ctx) {
+template <typename Fn> static FailureOr<EvalTensor> fold(EvalContext &ctx) {
   FailureOr<EvalTensor> result = ctx.require(0);
   for (unsigned i = 1; succeeded(result) && i < ctx.numInputs(); ++i) {
     FailureOr<EvalTensor> next = ctx.require(i);
@@ -171,8 +169,7 @@ static FailureOr<EvalTensor> fold(EvalContext &ctx) {
   return result;
 }
 
-template <typename Fn>
-static LogicalResult evalFold(EvalContext &ctx) {
+template <typename Fn> static LogicalResult evalFold(EvalContext &ctx) {
   FailureOr<EvalTensor> result = fold<Fn>(ctx);
   if (failed(result))
     return failure();
@@ -226,9 +223,7 @@ static LogicalResult evalMod(EvalContext &ctx) {
 
 static int64_t powInt(int64_t base, int64_t exponent) {
   if (exponent < 0)
-    return base == 1    ? 1
-           : base == -1 ? (exponent % 2 ? -1 : 1)
-                        : 0;
+    return base == 1 ? 1 : base == -1 ? (exponent % 2 ? -1 : 1) : 0;
   uint64_t result = 1, factor = static_cast<uint64_t>(base);
   for (auto rest = static_cast<uint64_t>(exponent); rest; rest >>= 1) {
     if (rest & 1)
@@ -250,8 +245,9 @@ static LogicalResult evalPow(EvalContext &ctx) {
     return failure();
   FailureOr<EvalTensor> result = failure();
   if (a->isInteger() && b->isInteger()) {
-    result = zipInts(ctx, {*a, *b, *shape}, a->getElementType(),
-                     [](int64_t x, int64_t y) { return MaybeInt(powInt(x, y)); });
+    result =
+        zipInts(ctx, {*a, *b, *shape}, a->getElementType(),
+                [](int64_t x, int64_t y) { return MaybeInt(powInt(x, y)); });
   } else {
     Type f64 = Float64Type::get(ctx.node.getContext());
     result = zipFloats(ctx.node, ctx.state, a->toFloat(f64), b->toFloat(f64),
@@ -276,10 +272,9 @@ static LogicalResult evalPRelu(EvalContext &ctx) {
       broadcastTensor(ctx.node, ctx.state, *slope, x->getShape());
   if (failed(wide))
     return failure();
-  FailureOr<EvalTensor> result =
-      zipFloats(ctx.node, ctx.state, *x, *wide, x->getShape(),
-                x->getElementType(),
-                [](double v, double s) { return v < 0 ? s * v : v; });
+  FailureOr<EvalTensor> result = zipFloats(
+      ctx.node, ctx.state, *x, *wide, x->getShape(), x->getElementType(),
+      [](double v, double s) { return v < 0 ? s * v : v; });
   if (failed(result))
     return failure();
   ctx.setOutput(0, *result);
@@ -293,8 +288,7 @@ static LogicalResult evalPRelu(EvalContext &ctx) {
 namespace {
 #define COMPARE(NAME, OPERATOR)                                                \
   struct NAME {                                                                \
-    template <typename T>                                                      \
-    static bool apply(const T &x, const T &y) {                                \
+    template <typename T> static bool apply(const T &x, const T &y) {          \
       return x OPERATOR y;                                                     \
     }                                                                          \
   };
@@ -306,8 +300,7 @@ COMPARE(GreaterOrEqualFn, >=)
 #undef COMPARE
 } // namespace
 
-template <typename Fn>
-static LogicalResult evalCompare(EvalContext &ctx) {
+template <typename Fn> static LogicalResult evalCompare(EvalContext &ctx) {
   FailureOr<Operands> operands = getOperands(ctx);
   if (failed(operands))
     return failure();
@@ -353,8 +346,7 @@ struct XorFn {
 } // namespace
 
 /// Booleans are 0 and 1, so that logic is bitwise logic.
-template <typename Fn>
-static LogicalResult evalLogic(EvalContext &ctx) {
+template <typename Fn> static LogicalResult evalLogic(EvalContext &ctx) {
   FailureOr<Operands> operands = getOperands(ctx);
   if (failed(operands))
     return failure();

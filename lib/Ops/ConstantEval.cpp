@@ -22,8 +22,7 @@ static FailureOr<EvalTensor> densify(EvalContext &ctx, onnx::SparseAttr attr) {
   if (failed(values) || failed(indices))
     return failure();
   ArrayRef<int64_t> dims = attr.getDims().asArrayRef();
-  FailureOr<EvalTensor> result =
-      ctx.allocate(values->getElementType(), dims);
+  FailureOr<EvalTensor> result = ctx.allocate(values->getElementType(), dims);
   if (failed(result))
     return failure();
   int64_t count = values->getNumElements();
@@ -68,8 +67,8 @@ static LogicalResult evalConstant(EvalContext &ctx) {
     ctx.setOutput(
         0, EvalTensor::scalar(ctx.f32(), ctx.getFloat("value_float", 0)));
   } else if (ctx.hasAttr("value_int")) {
-    ctx.setOutput(
-        0, EvalTensor::scalarInt(ctx.i64(), ctx.getInt("value_int", 0)));
+    ctx.setOutput(0,
+                  EvalTensor::scalarInt(ctx.i64(), ctx.getInt("value_int", 0)));
   } else if (auto ints = ctx.getInts("value_ints")) {
     ctx.setOutput(0, EvalTensor::vector(ctx.i64(), *ints));
   } else if (auto floats = ctx.getFloats("value_floats")) {
@@ -180,9 +179,9 @@ static Type elementTypeOf(MLIRContext *ctx, int64_t dataType) {
 /// Before version 6, `to` is the name of the type.
 static int64_t dataTypeByName(StringRef name) {
   static const std::pair<StringRef, int64_t> names[] = {
-      {"FLOAT", 1},    {"UINT8", 2},   {"INT8", 3},    {"UINT16", 4},
-      {"INT16", 5},    {"INT32", 6},   {"INT64", 7},   {"STRING", 8},
-      {"BOOL", 9},     {"FLOAT16", 10}, {"DOUBLE", 11}, {"UINT32", 12},
+      {"FLOAT", 1},  {"UINT8", 2},    {"INT8", 3},    {"UINT16", 4},
+      {"INT16", 5},  {"INT32", 6},    {"INT64", 7},   {"STRING", 8},
+      {"BOOL", 9},   {"FLOAT16", 10}, {"DOUBLE", 11}, {"UINT32", 12},
       {"UINT64", 13}};
   for (auto [known, number] : names)
     if (known == name)
@@ -229,8 +228,8 @@ static FailureOr<EvalTensor> castStrings(EvalContext &ctx, const EvalTensor &x,
     else if (magnitude == "inf" || magnitude == "infinity")
       value = negative ? -std::numeric_limits<double>::infinity()
                        : std::numeric_limits<double>::infinity();
-    else if (int64_t whole; result->isInteger() &&
-                            !text.ltrim('+').getAsInteger(10, whole)) {
+    else if (int64_t whole;
+             result->isInteger() && !text.ltrim('+').getAsInteger(10, whole)) {
       result->mutableInts()[i] = wrapToIntType(type, whole);
       continue;
     } else if (text.getAsDouble(value)) {
@@ -320,8 +319,8 @@ static LogicalResult evalRange(EvalContext &ctx) {
     __int128 distance =
         static_cast<__int128>(limit->ints()[0]) - start->ints()[0];
     __int128 by = delta->ints()[0];
-    __int128 steps = distance / by + (distance % by != 0 &&
-                                      (distance < 0) == (by < 0));
+    __int128 steps =
+        distance / by + (distance % by != 0 && (distance < 0) == (by < 0));
     count = static_cast<double>(steps);
   }
   if (!(count > 0))
@@ -340,8 +339,8 @@ static LogicalResult evalRange(EvalContext &ctx) {
     MutableArrayRef<int64_t> out = result->mutableInts();
     auto value = static_cast<uint64_t>(start->ints()[0]);
     for (int64_t &element : out) {
-      element = wrapToIntType(start->getElementType(),
-                              static_cast<int64_t>(value));
+      element =
+          wrapToIntType(start->getElementType(), static_cast<int64_t>(value));
       value += static_cast<uint64_t>(delta->ints()[0]);
     }
   }

@@ -50,8 +50,7 @@ UNARY(Mish, x *std::tanh(x > 0 ? x + std::log1p(std::exp(-x))
 #undef UNARY
 } // namespace
 
-template <typename Fn>
-static LogicalResult evalUnary(EvalContext &ctx) {
+template <typename Fn> static LogicalResult evalUnary(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.requireFloat(0);
   if (failed(x))
     return failure();
@@ -63,8 +62,7 @@ static LogicalResult evalUnary(EvalContext &ctx) {
 }
 
 /// `fn` of each element of a floating input 0.
-template <typename Fn>
-static LogicalResult mapInput(EvalContext &ctx, Fn fn) {
+template <typename Fn> static LogicalResult mapInput(EvalContext &ctx, Fn fn) {
   FailureOr<EvalTensor> x = ctx.requireFloat(0);
   if (failed(x))
     return failure();
@@ -91,7 +89,8 @@ static LogicalResult mapNumber(EvalContext &ctx, FloatFn floatFn, IntFn intFn) {
   MutableArrayRef<int64_t> out = y->mutableInts();
   bool isUnsigned = x->isUnsigned();
   for (size_t i = 0; i < out.size(); ++i)
-    out[i] = wrapToIntType(x->getElementType(), intFn(x->ints()[i], isUnsigned));
+    out[i] =
+        wrapToIntType(x->getElementType(), intFn(x->ints()[i], isUnsigned));
   ctx.setOutput(0, *y);
   return success();
 }
@@ -153,9 +152,8 @@ static LogicalResult evalSelu(EvalContext &ctx) {
 
 static LogicalResult evalCelu(EvalContext &ctx) {
   double alpha = ctx.getFloat("alpha", 1);
-  return mapInput(ctx, [=](double x) {
-    return x < 0 ? alpha * std::expm1(x / alpha) : x;
-  });
+  return mapInput(
+      ctx, [=](double x) { return x < 0 ? alpha * std::expm1(x / alpha) : x; });
 }
 
 static LogicalResult evalThresholdedRelu(EvalContext &ctx) {
@@ -179,9 +177,7 @@ static LogicalResult evalShrink(EvalContext &ctx) {
         return x < -lambda ? x + bias : x > lambda ? x - bias : 0.0;
       },
       [=](int64_t x, bool) {
-        double y = x < -lambda  ? x + bias
-                   : x > lambda ? x - bias
-                                : 0.0;
+        double y = x < -lambda ? x + bias : x > lambda ? x - bias : 0.0;
         return static_cast<int64_t>(y);
       });
 }

@@ -18,8 +18,10 @@ using namespace mlir::ffn;
 static FailureOr<int64_t> checkIndex(EvalContext &ctx, int64_t index,
                                      int64_t size) {
   if (index < -size || index >= size)
-    return ctx.error("index " + Twine(index) + " is out of range for an axis "
-                     "of " + Twine(size),
+    return ctx.error("index " + Twine(index) +
+                         " is out of range for an axis "
+                         "of " +
+                         Twine(size),
                      "E103");
   return index < 0 ? index + size : index;
 }
@@ -94,9 +96,10 @@ static LogicalResult evalGatherElements(EvalContext &ctx) {
 }
 
 /// Offsets of the slices that index tuples (last dim of `indices`) name.
-static FailureOr<std::vector<int64_t>>
-tupleOffsets(EvalContext &ctx, const EvalTensor &x, const EvalTensor &indices,
-             int64_t batchDims) {
+static FailureOr<std::vector<int64_t>> tupleOffsets(EvalContext &ctx,
+                                                    const EvalTensor &x,
+                                                    const EvalTensor &indices,
+                                                    int64_t batchDims) {
   int64_t width = indices.getDim(-1);
   SmallVector<int64_t> strides = rowMajorStrides(x.getShape());
   int64_t tuples = productOf(indices.getShape(), 0, indices.getRank() - 1);
@@ -272,8 +275,7 @@ static LogicalResult evalScatterND(EvalContext &ctx) {
     return failure();
   EvalTensor result = *x;
   int64_t size = productOf(x->getShape(), indices->getDim(-1), x->getRank());
-  FailureOr<std::vector<int64_t>> offsets =
-      tupleOffsets(ctx, *x, *indices, 0);
+  FailureOr<std::vector<int64_t>> offsets = tupleOffsets(ctx, *x, *indices, 0);
   if (failed(offsets))
     return failure();
   for (auto [i, offset] : llvm::enumerate(*offsets))
@@ -293,12 +295,12 @@ static LogicalResult evalTensorScatter(EvalContext &ctx) {
   FailureOr<int64_t> axis = ctx.normalizeAxis(ctx.getInt("axis", -2), rank);
   if (failed(axis))
     return failure();
-  bool fits = update->getRank() == rank && *axis > 0 &&
-              sameKind(*past, *update);
+  bool fits =
+      update->getRank() == rank && *axis > 0 && sameKind(*past, *update);
   for (int64_t d = 0; fits && d < rank; ++d)
     fits = d == *axis || update->getDim(d) == past->getDim(d);
-  if (!fits || (*starts && static_cast<int64_t>((*starts)->size()) !=
-                               past->getDim(0)))
+  if (!fits ||
+      (*starts && static_cast<int64_t>((*starts)->size()) != past->getDim(0)))
     return ctx.error("update " + shapeText(update->getShape()) +
                      " does not fit " + shapeText(past->getShape()));
   bool circular = ctx.getString("mode", "linear") == "circular";
@@ -439,8 +441,10 @@ static LogicalResult evalUnique(EvalContext &ctx) {
   };
   std::vector<int64_t> order(length);
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int64_t i, int64_t k) { return compare(i, k) < 0; });
+  llvm::sort(order, [&](int64_t i, int64_t k) {
+    int c = compare(i, k);
+    return c != 0 ? c < 0 : i < k;
+  });
   std::vector<int64_t> firsts, group(length);
   for (size_t i = 0; i < order.size(); ++i) {
     if (i == 0 || compare(order[i - 1], order[i]) != 0)
@@ -451,7 +455,8 @@ static LogicalResult evalUnique(EvalContext &ctx) {
     // Groups in the order of their first element.
     std::vector<int64_t> rank(firsts.size()), place(firsts.size());
     std::iota(rank.begin(), rank.end(), 0);
-    llvm::sort(rank, [&](int64_t a, int64_t b) { return firsts[a] < firsts[b]; });
+    llvm::sort(rank,
+               [&](int64_t a, int64_t b) { return firsts[a] < firsts[b]; });
     for (size_t i = 0; i < rank.size(); ++i)
       place[rank[i]] = i;
     std::vector<int64_t> old = firsts;

@@ -101,13 +101,13 @@ static LogicalResult evalGemm(EvalContext &ctx) {
     b = swapLast(ctx, *b);
   if (failed(a) || failed(b))
     return failure();
-  Type type = a->getElementType(), f64 = Float64Type::get(ctx.node.getContext());
+  Type type = a->getElementType(),
+       f64 = Float64Type::get(ctx.node.getContext());
   bool isFloat = a->isFloat();
   FailureOr<EvalTensor> product =
-      isFloat && b->isFloat()
-          ? matmulTensors(ctx.node, ctx.state, *a, *b)
-          : matmulTensors(ctx.node, ctx.state, a->toFloat(f64),
-                          b->toFloat(f64));
+      isFloat && b->isFloat() ? matmulTensors(ctx.node, ctx.state, *a, *b)
+                              : matmulTensors(ctx.node, ctx.state,
+                                              a->toFloat(f64), b->toFloat(f64));
   if (failed(product))
     return failure();
   double alpha = ctx.getFloat("alpha", 1), beta = ctx.getFloat("beta", 1);
@@ -207,18 +207,18 @@ static LogicalResult evalMatMulNBits(EvalContext &ctx) {
   if (codes->getNumElements() != n * blocks * blockBytes ||
       scales->getNumElements() != n * blocks)
     return ctx.error("codes " + shapeText(codes->getShape()) + " or scales " +
-                     shapeText(scales->getShape()) + " do not fit K = " +
-                     Twine(k) + ", N = " + Twine(n));
+                     shapeText(scales->getShape()) +
+                     " do not fit K = " + Twine(k) + ", N = " + Twine(n));
   EvalTensor zeros = ctx.input(3), groups = ctx.input(4), bias = ctx.input(5);
   int64_t zeroBytes = (blocks * bits + 7) / 8;
-  if (!zeros.isNull() && zeros.getNumElements() !=
-                             n * (zeros.isFloat() ? blocks : zeroBytes))
+  if (!zeros.isNull() &&
+      zeros.getNumElements() != n * (zeros.isFloat() ? blocks : zeroBytes))
     return ctx.error("zero points " + shapeText(zeros.getShape()) +
                      " do not fit");
-  if (!groups.isNull() &&
-      (!groups.isInteger() || groups.getNumElements() < k ||
-       llvm::any_of(groups.ints(),
-                    [&](int64_t g) { return g < 0 || g >= blocks; })))
+  if (!groups.isNull() && (!groups.isInteger() || groups.getNumElements() < k ||
+                           llvm::any_of(groups.ints(), [&](int64_t g) {
+                             return g < 0 || g >= blocks;
+                           })))
     return ctx.error("g_idx does not fit");
   FailureOr<EvalTensor> w = ctx.allocate(a->getElementType(), {n, k});
   if (failed(w))
@@ -234,10 +234,9 @@ static LogicalResult evalMatMulNBits(EvalContext &ctx) {
                    : codeAt(zeros.ints().slice(row * zeroBytes, zeroBytes), b,
                             bits);
       int64_t at = j / block;
-      int64_t code =
-          codeAt(codes->ints().slice((row * blocks + at) * blockBytes,
-                                     blockBytes),
-                 j % block, bits);
+      int64_t code = codeAt(
+          codes->ints().slice((row * blocks + at) * blockBytes, blockBytes),
+          j % block, bits);
       out[row * k + j] = (static_cast<double>(code) - zero) *
                          scales->floats()[row * blocks + b];
     }
@@ -255,8 +254,7 @@ static LogicalResult evalMatMulNBits(EvalContext &ctx) {
 
 /// `x` minus its zero point, which is one element or one a row (column).
 static FailureOr<EvalTensor> subtractZero(EvalContext &ctx, const EvalTensor &x,
-                                          const EvalTensor &zero,
-                                          bool perRow) {
+                                          const EvalTensor &zero, bool perRow) {
   EvalTensor result = x.retyped(ctx.i64());
   if (zero.isNull())
     return result;
@@ -334,8 +332,8 @@ static LogicalResult evalQLinearMatMul(EvalContext &ctx) {
                    static_cast<double>(product->ints()[i]) * factor)) +
                static_cast<double>(
                    yZero->ints()[yZero->getNumElements() == 1 ? 0 : row]);
-    out[i] = static_cast<int64_t>(
-        std::clamp(y, static_cast<double>(least), static_cast<double>(greatest)));
+    out[i] = static_cast<int64_t>(std::clamp(y, static_cast<double>(least),
+                                             static_cast<double>(greatest)));
   }
   ctx.setOutput(0, *result);
   return success();

@@ -138,17 +138,16 @@ static int64_t reduceInts(Reduction kind, ArrayRef<int64_t> values, Type type) {
   case Reduction::LogSumExp: {
     SmallVector<double> floats;
     for (int64_t v : values)
-      floats.push_back(isUnsigned ? static_cast<double>(
-                                        static_cast<uint64_t>(v))
-                                  : static_cast<double>(v));
+      floats.push_back(isUnsigned
+                           ? static_cast<double>(static_cast<uint64_t>(v))
+                           : static_cast<double>(v));
     return floatToIntType(type, reduceFloats(kind, floats));
   }
   }
   return wrapToIntType(type, static_cast<int64_t>(sum));
 }
 
-template <Reduction kind>
-static LogicalResult evalReduce(EvalContext &ctx) {
+template <Reduction kind> static LogicalResult evalReduce(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.require(0);
   if (failed(x))
     return failure();
@@ -229,8 +228,7 @@ struct Lines {
 };
 } // namespace
 
-template <bool isMax>
-static LogicalResult evalArg(EvalContext &ctx) {
+template <bool isMax> static LogicalResult evalArg(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.require(0);
   if (failed(x))
     return failure();
@@ -279,8 +277,7 @@ namespace {
 enum class SoftmaxKind { Softmax, LogSoftmax, Hardmax };
 } // namespace
 
-template <SoftmaxKind kind>
-static LogicalResult evalSoftmax(EvalContext &ctx) {
+template <SoftmaxKind kind> static LogicalResult evalSoftmax(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.requireFloat(0);
   if (failed(x))
     return failure();
@@ -288,9 +285,9 @@ static LogicalResult evalSoftmax(EvalContext &ctx) {
   if (x->getRank() == 0)
     return ctx.error("needs an axis");
   int64_t given = ctx.getInt("axis", flat ? 1 : -1);
-  FailureOr<int64_t> axis =
-      flat && given == x->getRank() ? given
-                                    : ctx.normalizeAxis(given, x->getRank());
+  FailureOr<int64_t> axis = flat && given == x->getRank()
+                                ? given
+                                : ctx.normalizeAxis(given, x->getRank());
   if (failed(axis))
     return failure();
   FailureOr<EvalTensor> result =
@@ -334,8 +331,7 @@ static FailureOr<int64_t> axisInput(EvalContext &ctx, const EvalTensor &x) {
 }
 
 /// CumSum and CumProd.
-template <bool isSum>
-static LogicalResult evalCumulative(EvalContext &ctx) {
+template <bool isSum> static LogicalResult evalCumulative(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.require(0);
   if (failed(x))
     return failure();
@@ -362,11 +358,13 @@ static LogicalResult evalCumulative(EvalContext &ctx) {
       }
   };
   if (x->isFloat())
-    run(x->floats(), result->mutableFloats(),
+    run(
+        x->floats(), result->mutableFloats(),
         [](double a, double b) { return isSum ? a + b : a * b; },
         isSum ? 0.0 : 1.0);
   else
-    run(x->ints(), result->mutableInts(),
+    run(
+        x->ints(), result->mutableInts(),
         [&](int64_t a, int64_t b) {
           auto p = static_cast<uint64_t>(a), q = static_cast<uint64_t>(b);
           return wrapToIntType(x->getElementType(),
@@ -381,9 +379,9 @@ static LogicalResult evalTopK(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.require(0);
   if (failed(x))
     return failure();
-  FailureOr<int64_t> k =
-      ctx.version() >= 10 ? ctx.intScalar(1, 0)
-                          : FailureOr<int64_t>(ctx.getInt("k", 0));
+  FailureOr<int64_t> k = ctx.version() >= 10
+                             ? ctx.intScalar(1, 0)
+                             : FailureOr<int64_t>(ctx.getInt("k", 0));
   FailureOr<int64_t> axis =
       ctx.normalizeAxis(ctx.getInt("axis", -1), x->getRank());
   if (failed(k) || failed(axis))
@@ -412,10 +410,12 @@ static LogicalResult evalTopK(EvalContext &ctx) {
   for (int64_t o = 0; o < lines.outer; ++o)
     for (int64_t n = 0; n < lines.inner; ++n) {
       std::iota(order.begin(), order.end(), 0);
-      // Equal elements keep their order: the lower index comes first.
-      std::stable_sort(order.begin(), order.end(), [&](int64_t i, int64_t j) {
+      // Of equal elements the lower index comes first.
+      llvm::sort(order, [&](int64_t i, int64_t j) {
         int64_t a = lines.at(o, i, n), b = lines.at(o, j, n);
-        return largest ? less(b, a) : less(a, b);
+        if (largest ? less(b, a) : less(a, b))
+          return true;
+        return !(largest ? less(a, b) : less(b, a)) && i < j;
       });
       for (int64_t i = 0; i < *k; ++i) {
         int64_t to = (o * *k + i) * lines.inner + n;
@@ -447,7 +447,8 @@ static LogicalResult evalLpNormalization(EvalContext &ctx) {
         row[i] = x->floats()[lines.at(o, i, n)];
       double norm = reduceFloats(kind, row);
       for (int64_t i = 0; i < lines.length; ++i)
-        result->mutableFloats()[lines.at(o, i, n)] = norm == 0 ? 0 : row[i] / norm;
+        result->mutableFloats()[lines.at(o, i, n)] =
+            norm == 0 ? 0 : row[i] / norm;
     }
   ctx.setOutput(0, *result);
   return success();

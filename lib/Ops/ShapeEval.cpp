@@ -37,9 +37,10 @@ static LogicalResult evalShape(EvalContext &ctx) {
   };
   int64_t start = clamp(ctx.getInt("start", 0));
   int64_t end = clamp(ctx.getInt("end", rank));
-  ctx.setOutput(0, EvalTensor::vector(ctx.i64(), x->getShape().slice(
-                                                     start, std::max<int64_t>(
-                                                                0, end - start))));
+  ctx.setOutput(
+      0, EvalTensor::vector(
+             ctx.i64(),
+             x->getShape().slice(start, std::max<int64_t>(0, end - start))));
   return success();
 }
 
@@ -202,8 +203,8 @@ static LogicalResult evalSplit(EvalContext &ctx) {
   } else {
     int64_t chunk = (length + parts - 1) / parts;
     for (int64_t i = 0; i < parts; ++i)
-      split.push_back(std::max<int64_t>(
-          0, std::min(chunk, length - i * chunk)));
+      split.push_back(
+          std::max<int64_t>(0, std::min(chunk, length - i * chunk)));
   }
   if (static_cast<int64_t>(split.size()) != parts)
     return ctx.error("splits into " + Twine(split.size()) + " parts, has " +
@@ -259,9 +260,9 @@ static LogicalResult evalSlice(EvalContext &ctx) {
     };
     int64_t start = by > 0 ? clamp((**starts)[i], 0, dim)
                            : clamp((**starts)[i], dim > 0 ? 0 : -1, dim - 1);
-    int64_t end = by > 0 ? clamp((**ends)[i], 0, dim)
-                         : ((**ends)[i] < -dim ? -1
-                                               : clamp((**ends)[i], -1, dim - 1));
+    int64_t end =
+        by > 0 ? clamp((**ends)[i], 0, dim)
+               : ((**ends)[i] < -dim ? -1 : clamp((**ends)[i], -1, dim - 1));
     // Written so that the least int64 as a step cannot overflow.
     int64_t size = 0;
     if (by > 0 && end > start)
@@ -386,9 +387,9 @@ static LogicalResult evalPad(EvalContext &ctx) {
   if (failed(result))
     return failure();
   EvalTensor value = ctx.input(2);
-  if (!value.isNull() && (value.getNumElements() != 1 ||
-                          value.isFloat() != x->isFloat() ||
-                          value.isString() != x->isString()))
+  if (!value.isNull() &&
+      (value.getNumElements() != 1 || value.isFloat() != x->isFloat() ||
+       value.isString() != x->isString()))
     return ctx.error("the padding value must be one element of the type");
   if (value.isNull() && x->isFloat())
     value = EvalTensor::scalar(x->getElementType(), ctx.getFloat("value", 0));
@@ -443,8 +444,8 @@ static LogicalResult evalTrilu(EvalContext &ctx) {
 
 /// DepthToSpace and SpaceToDepth are a reshape, a transpose and a reshape.
 static LogicalResult moveBlocks(EvalContext &ctx, ArrayRef<int64_t> inner,
-                                ArrayRef<int64_t> perm,
-                                ArrayRef<int64_t> outer, const EvalTensor &x) {
+                                ArrayRef<int64_t> perm, ArrayRef<int64_t> outer,
+                                const EvalTensor &x) {
   if (countElements(inner) != x.getNumElements())
     return ctx.error("the block size does not divide " +
                      shapeText(x.getShape()));

@@ -8,6 +8,7 @@
 #include "ffn-mlir/Dialect/CPU/IR/CPU.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
+#include "ffn-mlir/Interpreter/Interpreter.h"
 #include "ffn-mlir/Ops/OpTable.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -33,6 +34,7 @@ void mlir::ffn::registerAllDialects(DialectRegistry &registry) {
   func::registerInlinerExtension(registry);
   registerONNXHooks(registry);
   ffn::cpu::registerBufferizableOpInterface(registry);
+  registerFFNEvaluation(registry);
 }
 
 void mlir::ffn::registerAllPasses() { registerTransformsPasses(); }

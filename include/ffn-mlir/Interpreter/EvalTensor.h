@@ -69,9 +69,8 @@ public:
 
   /// From packed little-endian bytes of the element type. Fails if the byte
   /// count is not that of the shape or the type has no byte form.
-  static FailureOr<EvalTensor> fromBytes(Type elementType,
-                                         ArrayRef<int64_t> shape,
-                                         ArrayRef<char> bytes);
+  static FailureOr<EvalTensor>
+  fromBytes(Type elementType, ArrayRef<int64_t> shape, ArrayRef<char> bytes);
   /// Writing rounds to nearest even, integers are taken modulo their width;
   /// fp8 and fp4 saturate.
   LogicalResult toBytes(SmallVectorImpl<char> &bytes) const;

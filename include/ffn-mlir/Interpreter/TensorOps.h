@@ -176,8 +176,8 @@ struct AttentionOptions {
 /// q [B, H, S, D], k [B, G, T, D], v [B, G, T, E] with G dividing H, all
 /// floating; `bias` [broadcasts to B, H, S, T] is added, may be null.
 /// `visible` tells which keys are seen; may be null. The result is
-/// [B, H, S, E]; `stage` (0 none, 1 scaled scores, 2 after softcap, 3 after bias,
-/// 4 after softmax) selects what is copied to `scores` [B, H, S, T].
+/// [B, H, S, E]; `stage` (0 none, 1 scaled scores, 2 after softcap, 3 after
+/// bias, 4 after softmax) selects what is copied to `scores` [B, H, S, T].
 FailureOr<EvalTensor>
 attend(Operation *op, EvalState &state, const EvalTensor &q,
        const EvalTensor &k, const EvalTensor &v, const EvalTensor &bias,
@@ -201,13 +201,11 @@ struct NormOptions {
 /// Normalises rows of `width` elements. `scale` and `bias` may be null; they
 /// are indexed modulo their count within a row. `means` and `inverses`, if
 /// given, get one value a row.
-FailureOr<EvalTensor> normalizeRows(Operation *op, EvalState &state,
-                                    const EvalTensor &x, int64_t width,
-                                    const EvalTensor &scale,
-                                    const EvalTensor &bias,
-                                    const NormOptions &options,
-                                    EvalTensor *means = nullptr,
-                                    EvalTensor *inverses = nullptr);
+FailureOr<EvalTensor>
+normalizeRows(Operation *op, EvalState &state, const EvalTensor &x,
+              int64_t width, const EvalTensor &scale, const EvalTensor &bias,
+              const NormOptions &options, EvalTensor *means = nullptr,
+              EvalTensor *inverses = nullptr);
 
 } // namespace mlir::ffn
 

@@ -172,6 +172,9 @@ private:
 // CMake writes the list of stems, so a new file needs no edit elsewhere. Files
 // that are no families live in lib/Ops/Core.
 #define FFN_REGISTER_OPS(stem)                                                 \
+  namespace mlir::ffn {                                                        \
+  void registerOps_##stem(OpTable &table);                                     \
+  }                                                                            \
   void mlir::ffn::registerOps_##stem(::mlir::ffn::OpTable &table)
 
 /// Installs the effect hook in the onnx dialect of the context.

@@ -1,0 +1,136 @@
+//===- ffn-interpret.cpp - Runs the reference interpreter -----------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// A driver for tests. Result i is written to i.npy (floats as float64), parts
+// of a sequence to i.j.npy; stdout has one line for each result. No file is
+// named after a name in the model.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/InitAll.h"
+#include "ffn-mlir/Interpreter/Interpreter.h"
+#include "ffn-mlir/Interpreter/NpyTensor.h"
+#include "ffn-mlir/Support/WeightStore.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/DialectRegistry.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SourceMgr.h"
+
+using namespace mlir;
+using namespace mlir::ffn;
+
+namespace cl = llvm::cl;
+
+static cl::opt<std::string> modelPath(cl::Positional, cl::Required,
+                                      cl::desc("<model>"));
+static cl::list<std::string> inputs("input", cl::desc("name=file.npy"));
+static cl::opt<std::string> outputDir("output-dir",
+                                      cl::desc("folder of the result files"));
+static cl::opt<std::string> functionName("function", cl::init("main"),
+                                         cl::desc("function to run"));
+static cl::opt<std::string> weightsDir("weights-dir",
+                                       cl::desc("folder of weight files"));
+static cl::opt<unsigned long long>
+    maxElements("max-elements", cl::init(1ull << 31),
+                cl::desc("most elements of live tensors"));
+
+static cl::opt<bool> printValues("print", cl::desc("print the elements"));
+
+static void printElements(const EvalTensor &tensor) {
+  llvm::outs() << " :";
+  for (int64_t i = 0; i < tensor.getNumElements(); ++i) {
+    if (tensor.isFloat())
+      llvm::outs() << llvm::format(" %.9g", tensor.floats()[i]);
+    else if (tensor.isString())
+      llvm::outs() << ' ' << quoteName(tensor.strings()[i]);
+    else if (tensor.isUnsigned())
+      llvm::outs() << ' ' << static_cast<uint64_t>(tensor.ints()[i]);
+    else
+      llvm::outs() << ' ' << tensor.ints()[i];
+  }
+}
+
+static LogicalResult writeResult(const EvalValue &value,
+                                 const std::string &stem) {
+  if (value.kind == EvalValue::Sequence || value.kind == EvalValue::Optional) {
+    for (auto [i, element] : llvm::enumerate(value.elements))
+      if (failed(writeResult(element, stem + "." + std::to_string(i))))
+        return failure();
+    return success();
+  }
+  if (!value.isTensor())
+    return success();
+  FailureOr<NpyArray> array = tensorToNpy(value.tensor);
+  if (failed(array)) {
+    llvm::errs() << "ffn-interpret: error: result " << stem
+                 << " has no numbers [FFN-E105]\n";
+    return failure();
+  }
+  SmallString<128> path(outputDir.getValue());
+  llvm::sys::path::append(path, stem + ".npy");
+  std::string error;
+  if (succeeded(writeNpy(path, *array, error)))
+    return success();
+  llvm::errs() << "ffn-interpret: error: cannot write '" << path
+               << "': " << error << "\n";
+  return failure();
+}
+
+static int run() {
+  DialectRegistry registry;
+  registerAllDialects(registry);
+  MLIRContext context(registry);
+  WeightStore::get(&context).setBaseDirectory(
+      weightsDir.empty() ? llvm::sys::path::parent_path(modelPath)
+                         : StringRef(weightsDir));
+  OwningOpRef<ModuleOp> module =
+      parseSourceFile<ModuleOp>(modelPath, ParserConfig(&context));
+  if (!module)
+    return 1;
+  auto function = module->lookupSymbol<func::FuncOp>(functionName);
+  if (!function) {
+    module->emitError("has no function @") << functionName << " [FFN-E105]";
+    return 1;
+  }
+  CodedErrors errors;
+  FailureOr<std::vector<EvalValue>> values =
+      readNpyInputs(function, inputs, errors);
+  errors.print(llvm::errs(), modelPath);
+  if (failed(values))
+    return 1;
+  InterpreterOptions options;
+  options.maxElements = maxElements;
+  FailureOr<std::vector<EvalValue>> results =
+      interpret(*module, *values, options, functionName);
+  if (failed(results))
+    return 1;
+  for (auto [i, result] : llvm::enumerate(*results)) {
+    llvm::outs() << i << ' ' << quoteName(getResultName(function, i));
+    if (result.isTensor())
+      llvm::outs() << ' ' << result.tensor.getElementType() << ' '
+                   << shapeText(result.tensor.getShape());
+    else
+      llvm::outs() << " of " << result.elements.size();
+    if (printValues && result.isTensor())
+      printElements(result.tensor);
+    llvm::outs() << '\n';
+    if (!outputDir.empty() && failed(writeResult(result, std::to_string(i))))
+      return 1;
+  }
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  llvm::InitLLVM init(argc, argv);
+  cl::ParseCommandLineOptions(argc, argv,
+                              "Runs a model on the reference interpreter\n");
+  return run();
+}
