@@ -10,6 +10,7 @@
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "ffn-mlir/Interpreter/Interpreter.h"
 #include "ffn-mlir/Ops/OpTable.h"
+#include "ffn-mlir/Ops/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/Extensions/InlinerExtension.h"
@@ -37,4 +38,7 @@ void mlir::ffn::registerAllDialects(DialectRegistry &registry) {
   registerFFNEvaluation(registry);
 }
 
-void mlir::ffn::registerAllPasses() { registerTransformsPasses(); }
+void mlir::ffn::registerAllPasses() {
+  registerTransformsPasses();
+  registerShapePasses();
+}

@@ -17,6 +17,7 @@
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "ffn-mlir/Support/DimExpr.h"
 #include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinOps.h"
 #include "mlir/Support/LLVM.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/StringRef.h"
@@ -186,22 +187,39 @@ void registerONNXHooks(DialectRegistry &registry);
 // Shapes
 //===----------------------------------------------------------------------===//
 
-/// What is known of a value: element type, dims, and for small integer tensors
-/// (at most 1024 elements, rank <= 1 or any) the contents, which carry shape
-/// arithmetic.
+/// Most elements of a tensor whose contents the analysis follows.
+inline constexpr int64_t kMaxContents = 1024;
+/// Limits on every declared or inferred type (trust contract of the importer).
+inline constexpr int64_t kMaxRank = 32;
+inline constexpr uint64_t kMaxTensorBytes = uint64_t(1) << 40;
+
+/// What is known of a value: element type, dims, and for small tensors (at most
+/// kMaxContents elements) the contents, row-major, which carry shape
+/// arithmetic. Contents are integers: booleans are 0 and 1, floating tensors
+/// have contents only where all elements are integers; an element may be
+/// unknown on its own.
 struct SymValue {
   Type elementType;                         // null: unknown
   std::optional<SmallVector<DimExpr>> dims; // none: unknown rank
   std::optional<SmallVector<DimExpr>> contents;
   Type otherType; // sequence, optional ...: as is
 
+  SymValue() = default;
+  SymValue(Type elementType, std::optional<SmallVector<DimExpr>> dims)
+      : elementType(elementType), dims(std::move(dims)) {}
+
   bool hasRank() const { return dims.has_value(); }
   int64_t rank() const {
     return dims ? static_cast<int64_t>(dims->size()) : -1;
   }
+  /// Contents, if all of them are constants.
+  std::optional<SmallVector<int64_t>> constants() const;
 };
 
-/// Handed to a shape function.
+/// Handed to a shape function. It must set or leave every output; an output
+/// without element type gets the one that the schema gives it (that of the
+/// inputs with the same type variable, or its only type); unknown dims become
+/// fresh symbols.
 class ShapeContext {
 public:
   virtual ~ShapeContext() = default;
@@ -218,8 +236,24 @@ public:
   virtual DimExpr freshSymbol() = 0;
   /// Analysed value of any SSA value (for subgraph ops).
   virtual const SymValue &valueOf(Value value) = 0;
+  /// Analyses a subgraph of the node with these block arguments; afterwards
+  /// `valueOf` answers for its values. May be called again with others.
+  virtual LogicalResult runRegion(Region &region,
+                                  ArrayRef<SymValue> arguments) = 0;
+  /// Number of subgraphs around the node.
+  virtual unsigned depth() = 0;
 
-  /// Coded error at the node: "<where>: <what> [FFN-Ixxx]".
+  /// Contents of input i, if all of them are constants.
+  std::optional<SmallVector<int64_t>> constantInts(unsigned i) {
+    return input(i).constants();
+  }
+  /// Values of a floating or integer constant of at most kMaxContents elements
+  /// (read from the weight, never computed).
+  std::optional<SmallVector<double>> constantFloats(unsigned i);
+  /// Node attribute, else the default that the schema states.
+  int64_t getInt(llvm::StringRef name);
+
+  /// Coded error at the node: "<where>: <what> [FFN-Ixxx]". `code` is "I502".
   LogicalResult error(llvm::StringRef code, const llvm::Twine &what);
 };
 
@@ -232,25 +266,56 @@ FailureOr<int64_t> normalizeAxis(ShapeContext &ctx, int64_t axis, int64_t rank);
 
 /// Shape of every value of `func`, seeded by `ffn.dims` of its arguments.
 /// Recomputed by whoever needs it; nothing of it is stored in the IR.
+///
+/// Every dim of a ranked value is a known expression: what cannot be computed
+/// is a symbol of its own, `_d<n>`. A declared static dim is checked against a
+/// computed constant (I504). Where the computed one is a polynomial of entry
+/// symbols, it wins over a declared static dim, since a declaration is never
+/// trusted; where it is unknown (data-dependent), the declaration stands and a
+/// lowering has to check it at run time.
 class SymbolicShapeAnalysis {
 public:
   /// Runs over the operation (func or module). With `refine`, types in the IR
   /// are updated with what was found (unknown types become ranked, `?` become
-  /// static). Fails after a diagnostic on a contradiction.
+  /// static), in functions that hold onnx and ffn operations only: others tie
+  /// types together. Argument types stay. Fails after a diagnostic on a
+  /// contradiction.
   static FailureOr<SymbolicShapeAnalysis> run(Operation *root, bool refine);
 
   /// Unknown value when nothing is known.
   const SymValue &lookup(Value value) const;
+  /// True for the name of a symbol that stands for an unknown size.
+  static bool isFreshSymbol(llvm::StringRef name);
 
   SymbolicShapeAnalysis();
   ~SymbolicShapeAnalysis();
   SymbolicShapeAnalysis(SymbolicShapeAnalysis &&);
   SymbolicShapeAnalysis &operator=(SymbolicShapeAnalysis &&);
 
-private:
   struct Impl;
+
+private:
   std::unique_ptr<Impl> impl;
 };
+
+//===----------------------------------------------------------------------===//
+// Checks of a model (phase B of the trust contract)
+//===----------------------------------------------------------------------===//
+
+struct VerifyOptions {
+  /// Exporters' habits are errors instead of warnings.
+  bool strict = false;
+  /// Run shape inference and write the types into the IR.
+  bool inferShapes = true;
+};
+
+/// Checks every node of a freshly imported module: operator against opset
+/// (I401), arity (I503), attributes (I501), shapes and attribute values (I502,
+/// I504, I505), sizes (I201, I202), element types (I207). Nodes that call an
+/// `onnx.function` of the module are not judged. For an operator that exists
+/// only in later opsets the importer gives the node the opset's own version.
+LogicalResult verifyONNXModel(ModuleOp module,
+                              const VerifyOptions &options = {});
 
 //===----------------------------------------------------------------------===//
 // Lowering
