@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Support/WeightStore.h"
+#include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "ffn-mlir/Support/SafeFile.h"
 #include "mlir/IR/SymbolTable.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringMap.h"
@@ -14,6 +16,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <map>
 #include <mutex>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -28,6 +31,12 @@ struct OpenFile {
   uint64_t size = 0;
   const char *base = nullptr;
   uint64_t mapped = 0;
+  /// Set for files of the importer; then the members above but `size` are
+  /// unused.
+  std::shared_ptr<SafeFile> safe;
+  /// Ranges (offset, size) of `safe` that it could not map, read into memory.
+  /// They stay, since a view handed out must remain valid.
+  std::map<std::pair<uint64_t, uint64_t>, std::vector<uint8_t>> copies;
 
   OpenFile() = default;
   OpenFile(const OpenFile &) = delete;
@@ -49,6 +58,10 @@ struct WeightStore::Impl {
   // Older mappings of @derived stay until the context dies: views handed out
   // must remain valid while the file grows.
   std::vector<std::pair<void *, uint64_t>> derivedMaps;
+  // What a module from disk brought along: the head of @derived is this file,
+  // and a hole in the scratch file.
+  std::string adoptedPath;
+  uint64_t adoptedSize = 0;
 
   ~Impl() {
     for (auto [base, size] : derivedMaps)
@@ -58,6 +71,8 @@ struct WeightStore::Impl {
   /// The file of a span, opened on first use. Call with the mutex held.
   FailureOr<OpenFile *> open(Operation *user, SpanAttr span);
   bool openScratch();
+  /// Path of an `ffn.file` seen from the current folder.
+  std::string resolve(StringRef path);
 };
 
 WeightStore::WeightStore() : impl(std::make_unique<Impl>()) {}
@@ -87,9 +102,27 @@ void WeightStore::registerFile(StringRef path, int fd) {
   impl->files[path] = std::move(file);
 }
 
+void WeightStore::registerFile(StringRef path, std::shared_ptr<SafeFile> safe) {
+  auto file = std::make_unique<OpenFile>();
+  file->size = safe->getSize();
+  file->safe = std::move(safe);
+  std::lock_guard<std::mutex> lock(impl->mutex);
+  impl->files[path] = std::move(file);
+}
+
+void WeightStore::renameFile(StringRef from, StringRef to) {
+  std::lock_guard<std::mutex> lock(impl->mutex);
+  auto it = impl->files.find(from);
+  if (from == to || it == impl->files.end())
+    return;
+  impl->files[to] = std::move(it->second);
+  impl->files.erase(from);
+}
+
 bool WeightStore::Impl::openScratch() {
   if (derived.fd >= 0)
     return true;
+  derived.size = adoptedSize;
   const char *folder = std::getenv("TMPDIR");
   std::string path =
       std::string(folder && *folder ? folder : "/tmp") + "/ffn-derived-XXXXXX";
@@ -110,12 +143,20 @@ static FileOp findFile(Operation *user, FlatSymbolRefAttr symbol) {
   return {};
 }
 
+std::string WeightStore::Impl::resolve(StringRef path) {
+  if (llvm::sys::path::is_absolute(path))
+    return path.str();
+  SmallString<256> result(baseDirectory);
+  llvm::sys::path::append(result, path);
+  return result.str().str();
+}
+
 FailureOr<OpenFile *> WeightStore::Impl::open(Operation *user, SpanAttr span) {
   if (span.getFile().getValue() == kDerivedFile) {
-    if (derived.fd >= 0 && derived.size > 0)
+    if (derived.fd >= 0 && span.getOffset() >= adoptedSize)
       return &derived;
     // A module read from disk names the file its derived weights were saved
-    // to; a scratch file of this context takes precedence.
+    // to.
   }
   FileOp op = findFile(user, span.getFile());
   if (!op) {
@@ -127,11 +168,7 @@ FailureOr<OpenFile *> WeightStore::Impl::open(Operation *user, SpanAttr span) {
   auto &entry = files[op.getPath()];
   if (entry)
     return entry.get();
-  SmallString<256> path(op.getPath());
-  if (!llvm::sys::path::is_absolute(path)) {
-    path = baseDirectory;
-    llvm::sys::path::append(path, op.getPath());
-  }
+  std::string path = resolve(op.getPath());
   auto file = std::make_unique<OpenFile>();
   file->fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   struct stat info;
@@ -161,17 +198,27 @@ static LogicalResult checkRange(Operation *user, SpanAttr span,
 LogicalResult WeightStore::read(Operation *user, SpanAttr span, uint64_t offset,
                                 MutableArrayRef<char> buffer) {
   int fd;
+  std::shared_ptr<SafeFile> safe;
   {
     std::lock_guard<std::mutex> lock(impl->mutex);
     FailureOr<OpenFile *> file = impl->open(user, span);
     if (failed(file) || failed(checkRange(user, span, (*file)->size)))
       return failure();
     fd = (*file)->fd;
+    safe = (*file)->safe;
   }
   if (offset > span.getSize() || buffer.size() > span.getSize() - offset)
     return user->emitError("read beyond the end of weight '")
            << span.getKey().getValue() << "' [FFN-W103]";
   uint64_t position = span.getOffset() + offset;
+  if (safe) {
+    CodedErrors errors;
+    MutableArrayRef<uint8_t> out(reinterpret_cast<uint8_t *>(buffer.data()),
+                                 buffer.size());
+    if (failed(safe->read(position, out, errors)))
+      return emitCodedErrors(user->getLoc(), errors);
+    return success();
+  }
   for (size_t done = 0; done < buffer.size();) {
     ssize_t n = ::pread(fd, buffer.data() + done, buffer.size() - done,
                         position + done);
@@ -187,6 +234,30 @@ LogicalResult WeightStore::read(Operation *user, SpanAttr span, uint64_t offset,
   return success();
 }
 
+/// A view into a file of the importer; a copy under --no-mmap.
+static FailureOr<ArrayRef<char>> mapSafe(Operation *user, SpanAttr span,
+                                         OpenFile &file) {
+  CodedErrors errors;
+  auto asChars = [](ArrayRef<uint8_t> bytes) {
+    return ArrayRef<char>(reinterpret_cast<const char *>(bytes.data()),
+                          bytes.size());
+  };
+  if (failed(file.safe->verifySha1(errors)) ||
+      failed(file.safe->checkUnchanged(errors)))
+    return emitCodedErrors(user->getLoc(), errors);
+  if (auto view = file.safe->view(span.getOffset(), span.getSize()))
+    return asChars(*view);
+  std::vector<uint8_t> &copy =
+      file.copies[std::make_pair(span.getOffset(), span.getSize())];
+  if (copy.empty()) {
+    std::vector<uint8_t> bytes(span.getSize());
+    if (failed(file.safe->read(span.getOffset(), bytes, errors)))
+      return emitCodedErrors(user->getLoc(), errors);
+    copy = std::move(bytes);
+  }
+  return asChars(copy);
+}
+
 FailureOr<ArrayRef<char>> WeightStore::map(Operation *user, SpanAttr span) {
   std::lock_guard<std::mutex> lock(impl->mutex);
   FailureOr<OpenFile *> opened = impl->open(user, span);
@@ -194,12 +265,14 @@ FailureOr<ArrayRef<char>> WeightStore::map(Operation *user, SpanAttr span) {
     return failure();
   OpenFile &file = **opened;
   struct stat info;
-  if (&file != &impl->derived && ::fstat(file.fd, &info) == 0)
+  if (&file != &impl->derived && !file.safe && ::fstat(file.fd, &info) == 0)
     file.size = std::min<uint64_t>(file.size, info.st_size);
   if (failed(checkRange(user, span, file.size)))
     return failure();
   if (span.getSize() == 0)
     return ArrayRef<char>();
+  if (file.safe)
+    return mapSafe(user, span, file);
   if (span.getOffset() + span.getSize() > file.mapped) {
     void *base = ::mmap(nullptr, file.size, PROT_READ, MAP_SHARED, file.fd, 0);
     if (base == MAP_FAILED) {
@@ -220,6 +293,10 @@ FailureOr<ArrayRef<char>> WeightStore::map(Operation *user, SpanAttr span) {
 void WeightStore::drop(Operation *user, SpanAttr span) {
   std::lock_guard<std::mutex> lock(impl->mutex);
   FailureOr<OpenFile *> file = impl->open(user, span);
+  if (succeeded(file) && (*file)->safe) {
+    (*file)->safe->drop(span.getOffset(), span.getSize());
+    return;
+  }
   if (failed(file) || !(*file)->base ||
       span.getOffset() + span.getSize() > (*file)->mapped)
     return;
@@ -235,8 +312,8 @@ SpanAttr WeightStore::appendDerived(StringRef key, ShapedType type,
                                     ArrayRef<char> bytes) {
   std::lock_guard<std::mutex> lock(impl->mutex);
   MLIRContext *ctx = type.getContext();
-  uint64_t offset = llvm::alignTo(impl->derived.size, 64);
   bool ok = impl->openScratch();
+  uint64_t offset = llvm::alignTo(impl->derived.size, 64);
   for (size_t done = 0; ok && done < bytes.size();) {
     ssize_t n = ::pwrite(impl->derived.fd, bytes.data() + done,
                          bytes.size() - done, offset + done);
@@ -257,13 +334,38 @@ SpanAttr WeightStore::appendDerived(StringRef key, ShapedType type,
                        bytes.size(), StringAttr::get(ctx, key), type);
 }
 
+void WeightStore::adoptDerived(StringRef path, uint64_t size) {
+  std::lock_guard<std::mutex> lock(impl->mutex);
+  // Spans of the scratch file, once handed out, cannot move.
+  if (impl->derived.fd >= 0)
+    return;
+  impl->adoptedPath = path.str();
+  impl->adoptedSize = size;
+}
+
+bool WeightStore::hasNewDerived() {
+  std::lock_guard<std::mutex> lock(impl->mutex);
+  return impl->derived.fd >= 0;
+}
+
 uint64_t WeightStore::getDerivedSize() {
   std::lock_guard<std::mutex> lock(impl->mutex);
-  return impl->derived.size;
+  return impl->derived.fd >= 0 ? impl->derived.size : impl->adoptedSize;
 }
 
 LogicalResult WeightStore::writeDerived(StringRef path, std::string &error) {
   std::lock_guard<std::mutex> lock(impl->mutex);
+  uint64_t adopted = impl->adoptedSize;
+  uint64_t size = std::max(adopted, impl->derived.size);
+  OpenFile old;
+  if (adopted) {
+    old.fd = ::open(impl->resolve(impl->adoptedPath).c_str(),
+                    O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (old.fd < 0) {
+      error = impl->adoptedPath + ": " + std::strerror(errno);
+      return failure();
+    }
+  }
   llvm::Expected<llvm::sys::fs::TempFile> temp =
       llvm::sys::fs::TempFile::create(path + ".tmp-%%%%%%");
   if (!temp) {
@@ -276,13 +378,16 @@ LogicalResult WeightStore::writeDerived(StringRef path, std::string &error) {
     llvm::consumeError(temp->discard());
     return failure();
   };
-  for (uint64_t position = 0; position < impl->derived.size;) {
+  for (uint64_t position = 0; position < size;) {
+    bool isOld = position < adopted;
+    uint64_t end = isOld ? adopted : size;
     ssize_t n =
-        ::pread(impl->derived.fd, chunk.data(),
-                std::min<uint64_t>(chunk.size(), impl->derived.size - position),
-                position);
+        ::pread(isOld ? old.fd : impl->derived.fd, chunk.data(),
+                std::min<uint64_t>(chunk.size(), end - position), position);
+    if (n < 0 && errno == EINTR)
+      continue;
     if (n <= 0)
-      return failWith("cannot read the scratch file");
+      return failWith("derived weights cannot be read back");
     for (ssize_t done = 0; done < n;) {
       ssize_t written = ::write(temp->FD, chunk.data() + done, n - done);
       if (written < 0 && errno == EINTR)

@@ -21,6 +21,8 @@
 
 namespace mlir::ffn {
 
+class SafeFile;
+
 /// Symbol of the file that derived weights live in; every importer creates it.
 inline constexpr llvm::StringLiteral kDerivedFile = "derived";
 /// A weight up to this many bytes is stored inline as `dense<>`.
@@ -46,6 +48,11 @@ public:
   /// Hands over an open descriptor for `path` (as an `ffn.file` spells it):
   /// later reads use it, so that what was checked is what is read.
   void registerFile(StringRef path, int fd);
+  /// The same for a file that the importer checked: a change of the file, a
+  /// truncation while mapped and a wrong checksum end in a diagnostic.
+  void registerFile(StringRef path, std::shared_ptr<SafeFile> file);
+  /// Moves what is registered for path `from` to path `to`.
+  void renameFile(StringRef from, StringRef to);
 
   /// Read `size` bytes at `offset` of the span's file into `buffer`.
   /// `user` is the op that refers to the span (locates file and diagnostics).
@@ -62,6 +69,11 @@ public:
 
   /// Appends `bytes` to @derived at the next multiple of 64 bytes.
   SpanAttr appendDerived(StringRef key, ShapedType type, ArrayRef<char> bytes);
+  /// For a module read from disk: the first `size` bytes of @derived are the
+  /// file at `path`, and what is appended comes after them.
+  void adoptDerived(StringRef path, uint64_t size);
+  /// True if something was appended: @derived must be written anew.
+  bool hasNewDerived();
   /// Size of @derived so far.
   uint64_t getDerivedSize();
   /// Writes @derived to `path` (a temporary in the same folder, then renamed).

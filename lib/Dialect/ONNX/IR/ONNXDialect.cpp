@@ -60,6 +60,8 @@ Attribute mlir::onnx::convertToAttribute(MLIRContext *ctx,
   SmallVector<Attribute> values{StringAttr::get(ctx, names.node)};
   for (const std::string &output : names.outputs)
     values.push_back(StringAttr::get(ctx, output));
+  if (names.comments)
+    values.push_back(names.comments);
   return ArrayAttr::get(ctx, values);
 }
 
@@ -67,16 +69,24 @@ LogicalResult mlir::onnx::convertFromAttribute(
     NameHints &names, Attribute attr,
     llvm::function_ref<InFlightDiagnostic()> emitError) {
   auto list = llvm::dyn_cast_if_present<ArrayAttr>(attr);
-  if (!list || llvm::any_of(list, [](Attribute value) {
-        return !llvm::isa<StringAttr>(value);
-      }))
-    return emitError() << "names must be a list of strings";
+  auto wrong = [&] {
+    return emitError() << "names must be a list of strings, then perhaps a "
+                          "dictionary";
+  };
+  if (!list)
+    return wrong();
   names = {};
-  for (auto [i, value] : llvm::enumerate(list.getAsRange<StringAttr>())) {
-    if (i == 0)
-      names.node = value.getValue().str();
-    else
-      names.outputs.push_back(value.getValue().str());
+  for (auto [i, value] : llvm::enumerate(list)) {
+    auto text = llvm::dyn_cast<StringAttr>(value);
+    if (text && i == 0) {
+      names.node = text.getValue().str();
+    } else if (text) {
+      names.outputs.push_back(text.getValue().str());
+    } else {
+      names.comments = llvm::dyn_cast<DictionaryAttr>(value);
+      if (!names.comments || i + 1 != list.size())
+        return wrong();
+    }
   }
   return success();
 }
@@ -96,17 +106,18 @@ LogicalResult mlir::onnx::readFromMlirBytecode(DialectBytecodeReader &reader,
     else
       names.outputs.push_back(value.str());
   }
-  return success();
+  return reader.readOptionalAttribute(names.comments);
 }
 
 void mlir::onnx::writeToMlirBytecode(DialectBytecodeWriter &writer,
                                      const NameHints &names) {
-  if (names.empty()) {
+  if (names.node.empty() && names.outputs.empty()) {
     writer.writeVarInt(0);
-    return;
+  } else {
+    writer.writeVarInt(names.outputs.size() + 1);
+    writer.writeOwnedString(names.node);
+    for (const std::string &output : names.outputs)
+      writer.writeOwnedString(output);
   }
-  writer.writeVarInt(names.outputs.size() + 1);
-  writer.writeOwnedString(names.node);
-  for (const std::string &output : names.outputs)
-    writer.writeOwnedString(output);
+  writer.writeOptionalAttribute(names.comments);
 }

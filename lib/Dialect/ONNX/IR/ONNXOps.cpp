@@ -140,7 +140,7 @@ void NodeOp::print(OpAsmPrinter &printer) {
   printer << " : ";
   printer.printFunctionalType(getOperation());
   const NameHints &hints = getProperties().names;
-  if (!hints.empty()) {
+  if (!hints.node.empty() || !hints.outputs.empty()) {
     printer << " names [";
     printer.printString(hints.node);
     for (const std::string &output : hints.outputs) {
@@ -149,6 +149,8 @@ void NodeOp::print(OpAsmPrinter &printer) {
     }
     printer << ']';
   }
+  if (hints.comments)
+    printer << " comments " << hints.comments;
   printer.printOptionalAttrDictWithKeyword(
       (*this)->getDiscardableAttrs().empty()
           ? ArrayRef<NamedAttribute>()
@@ -201,6 +203,9 @@ ParseResult NodeOp::parse(OpAsmParser &parser, OperationState &result) {
                                        }))
       return failure();
   }
+  if (succeeded(parser.parseOptionalKeyword("comments")) &&
+      parser.parseAttribute(names.comments))
+    return failure();
   if (parser.parseOptionalAttrDictWithKeyword(result.attributes))
     return failure();
   while (true) {

@@ -35,6 +35,12 @@ def FFN_Dialect : Dialect {
   let extraClassDeclaration = [{
     /// Storage of the bytes that spans name; owned by the context.
     ::mlir::ffn::WeightStore &getWeightStore() { return *weightStore; }
+    /// For a second context over the same files: a module that moves from one
+    /// context to another (as bytecode) keeps its bytes.
+    ::std::shared_ptr<::mlir::ffn::WeightStore> shareWeightStore() { return weightStore; }
+    void setWeightStore(::std::shared_ptr<::mlir::ffn::WeightStore> store) {
+      weightStore = ::std::move(store);
+    }
 
   private:
     ::std::shared_ptr<::mlir::ffn::WeightStore> weightStore;

@@ -8,7 +8,7 @@
 #define FFN_MLIR_DIALECT_ONNX_IR_NAMEHINTS_H
 
 #include "mlir/Bytecode/BytecodeImplementation.h"
-#include "mlir/IR/Attributes.h"
+#include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/OperationSupport.h"
 #include "llvm/ADT/SmallVector.h"
 #include <string>
@@ -21,10 +21,13 @@ namespace mlir::onnx {
 struct NameHints {
   std::string node;
   llvm::SmallVector<std::string, 1> outputs;
+  /// What else the file says without meaning anything, null if nothing:
+  /// doc_string, metadata, attr_docs, tensor_names (of tensor attributes).
+  DictionaryAttr comments;
 
   bool operator==(const NameHints &) const { return true; }
   bool operator!=(const NameHints &) const { return false; }
-  bool empty() const { return node.empty() && outputs.empty(); }
+  bool empty() const { return node.empty() && outputs.empty() && !comments; }
   llvm::StringRef output(unsigned i) const {
     return i < outputs.size() ? llvm::StringRef(outputs[i]) : llvm::StringRef();
   }
