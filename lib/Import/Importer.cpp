@@ -453,15 +453,6 @@ OwningOpRef<ModuleOp> ModelImporter::run() {
 // Entry points
 //===----------------------------------------------------------------------===//
 
-/// Refined types of the returned values become those of the function.
-static void updateSignature(ModuleOp module) {
-  auto func = module.lookupSymbol<func::FuncOp>("main");
-  Block &body = func.front();
-  func.setFunctionType(
-      FunctionType::get(module.getContext(), body.getArgumentTypes(),
-                        body.getTerminator()->getOperandTypes()));
-}
-
 static OwningOpRef<ModuleOp> importChecked(std::unique_ptr<ModelFile> file,
                                            StringRef path, MLIRContext *ctx,
                                            const ImportOptions &options,
@@ -484,9 +475,11 @@ static OwningOpRef<ModuleOp> importChecked(std::unique_ptr<ModelFile> file,
                       "[FFN-I901]";
     return {};
   }
-  if (options.inferShapes) {
-    updateSignature(*module);
-  }
+  VerifyOptions verifyOptions;
+  verifyOptions.strict = options.strict;
+  verifyOptions.inferShapes = options.inferShapes;
+  if (failed(verifyONNXModel(*module, verifyOptions)))
+    return {};
   return module;
 }
 

@@ -183,8 +183,9 @@ LogicalResult NodeVerifier::verifyAttributes(onnx::NodeOp node,
     const AttrSchema *expected = schema.findAttr(attr.getName());
     AttrKind kind = getKind(attr.getValue());
     if (!expected) {
-      // Operators of ONNX Runtime grow attributes without a new version.
-      if (!node.getDomain().empty()) {
+      // Operators of ONNX Runtime grow attributes without a new version, and
+      // its own LayerNormalization takes any (exporters misspell "epsilon").
+      if (!node.getDomain().empty() || schema.habit) {
         warn(node, "I501",
              "attribute " + quote(attr.getName()) + " is not known");
         continue;
