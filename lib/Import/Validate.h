@@ -7,8 +7,8 @@
 #ifndef FFN_MLIR_LIB_IMPORT_VALIDATE_H
 #define FFN_MLIR_LIB_IMPORT_VALIDATE_H
 
+#include "NameMap.h"
 #include "ffn-mlir/Import/PhaseA.h"
-#include "llvm/ADT/DenseSet.h"
 #include <memory>
 
 namespace mlir::ffn {
@@ -62,7 +62,7 @@ struct PhaseA {
                  function_ref<std::string()> where);
   /// `functionAttributes`: what references may name, null outside of functions.
   void checkAttributes(ArrayRef<proto::AttributeProto> attributes,
-                       const llvm::DenseSet<StringRef> *functionAttributes,
+                       const NameSet *functionAttributes,
                        function_ref<std::string()> where);
 
   // ValidateGraph.cpp

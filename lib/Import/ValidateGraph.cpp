@@ -34,7 +34,7 @@ struct Definition {
 struct Scope {
   Body body;
   std::string path;
-  DenseMap<StringRef, Definition> names;
+  NameMap<Definition> names;
   /// The node being visited, and the next nested graph of it.
   uint32_t node = 0;
   bool nodeEntered = false;
@@ -77,7 +77,7 @@ private:
   PhaseA &phase;
   CodedErrors &errors;
   const FunctionProto *function;
-  DenseSet<StringRef> attributes;
+  NameSet attributes;
   std::vector<std::unique_ptr<Scope>> scopes;
   std::vector<const FunctionProto *> callees;
   uint64_t nodeCount = 0;
@@ -139,20 +139,10 @@ void BodyWalk::define(Scope &scope, StringRef name, Definition definition) {
 
 void BodyWalk::defineInitializers(Scope &scope) {
   const GraphProto &g = *scope.body.graph;
-  // An initializer may share its name with an input, not with another one.
-  DenseSet<StringRef> own;
-  auto addOne = [&](StringRef name, uint32_t index, bool isString) {
-    if (!name.empty() && !own.insert(name).second) {
-      (void)errors.error("I301", scope.path,
-                         "initializer " + quoteName(name) +
-                             " is defined twice");
-      return;
-    }
-    define(scope, name, {Definition::Initializer, index, isString});
-  };
   for (auto [i, tensor] : enumerate(g.initializer)) {
-    addOne(tensor.name, i,
-           tensor.dataType == static_cast<int32_t>(DataType::String));
+    define(scope, tensor.name,
+           {Definition::Initializer, static_cast<uint32_t>(i),
+            tensor.dataType == static_cast<int32_t>(DataType::String)});
     (void)checkTensor(phase.file, tensor,
                       scope.path + ", initializer " + Twine(i) + " " +
                           quoteName(tensor.name),
@@ -162,7 +152,9 @@ void BodyWalk::defineInitializers(Scope &scope) {
   }
   for (auto [i, sparse] : enumerate(g.sparseInitializer)) {
     StringRef name = sparse.values ? sparse.values->name : StringRef();
-    addOne(name, g.initializer.size() + i, false);
+    define(scope, name,
+           {Definition::Initializer,
+            static_cast<uint32_t>(g.initializer.size() + i)});
     (void)checkSparse(phase.file, sparse,
                       scope.path + ", sparse initializer " + Twine(i) + " " +
                           quoteName(name),
@@ -189,6 +181,11 @@ void BodyWalk::enter(const Body &body, std::string path) {
     phase.stopped = true;
     return;
   }
+
+  size_t expected = body.nodes.size();
+  if (const GraphProto *g = body.graph)
+    expected += g->input.size() + g->initializer.size();
+  scope.names.reserve(expected);
 
   if (const GraphProto *g = body.graph) {
     phase.checkName(g->name, "graph name", where);
@@ -217,7 +214,7 @@ void BodyWalk::enter(const Body &body, std::string path) {
     const FunctionProto &f = *body.function;
     for (auto [i, name] : enumerate(f.input))
       define(scope, name, {Definition::Input, static_cast<uint32_t>(i)});
-    DenseSet<StringRef> seen;
+    NameSet seen;
     for (StringRef name : f.attribute) {
       phase.checkName(name, "attribute name", where);
       if (name.empty() || !seen.insert(name).second)

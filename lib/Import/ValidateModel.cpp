@@ -219,12 +219,15 @@ void PhaseA::checkDomain(const NodeProto &node, const Body &body,
 }
 
 void PhaseA::collectFunctions() {
-  if (model.functions.size() > limits.maxFunctions)
+  if (model.functions.size() > limits.maxFunctions) {
+    stopped = true;
     (void)errors.error("I303", "",
                        "the model has " + Twine(model.functions.size()) +
                            " local functions, limit " +
                            Twine(limits.maxFunctions),
                        {"the limit can be set by --max-functions"});
+    return;
+  }
   for (auto [index, function] : enumerate(model.functions)) {
     const FunctionProto &f = function;
     auto where = [&, i = index] { return "function " + std::to_string(i); };
@@ -346,6 +349,8 @@ LogicalResult PhaseA::run() {
     return errors.error("I001", "", "the model has no graph");
   checkVersions();
   collectFunctions();
+  if (stopped)
+    return failure();
   checkBody({model.graph->node, model.graph, nullptr},
             describeGraph("", *model.graph));
   for (const FunctionProto &f : model.functions) {

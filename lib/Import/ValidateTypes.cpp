@@ -151,9 +151,9 @@ void PhaseA::checkType(const TypeProto *type, bool needed,
 }
 
 void PhaseA::checkAttributes(ArrayRef<AttributeProto> attributes,
-                             const DenseSet<StringRef> *functionAttributes,
+                             const NameSet *functionAttributes,
                              function_ref<std::string()> where) {
-  SmallDenseSet<StringRef, 8> names;
+  SmallNameSet names;
   for (const AttributeProto &a : attributes) {
     auto at = [&] { return where() + ", attribute " + quoteName(a.name); };
     checkName(a.name, "attribute name", where);

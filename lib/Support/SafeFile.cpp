@@ -26,8 +26,8 @@ namespace mlir::ffn {
 //===----------------------------------------------------------------------===//
 
 // A mapped file that is truncated by someone else raises SIGBUS at the next
-// access beyond its end. The handler puts a page of zeros there and notes it,
-// so that the reader ends normally and `checkUnchanged` reports the file.
+// access beyond its end. The handler puts zeros from there on and notes it, so
+// that the reader ends normally and `checkUnchanged` reports the file.
 namespace {
 
 struct Guard {
@@ -50,10 +50,14 @@ void onBusError(int signal, siginfo_t *info, void *context) {
           address >= guard.end.load(std::memory_order_relaxed))
         continue;
       auto pageSize = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+      uintptr_t begin = address & ~(pageSize - 1);
       int savedErrno = errno;
+      // All the rest at once: a fault a page would cost a mapping each, and
+      // the file is refused in any case.
       void *page =
-          mmap(reinterpret_cast<void *>(address & ~(pageSize - 1)), pageSize,
-               PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+          mmap(reinterpret_cast<void *>(begin),
+               guard.end.load(std::memory_order_relaxed) - begin, PROT_READ,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
       errno = savedErrno;
       if (page == MAP_FAILED)
         break;

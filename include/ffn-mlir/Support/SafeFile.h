@@ -41,7 +41,9 @@ struct FilePolicy {
   bool noOpenat2 = false;
 };
 
-/// A regular file, open for reading. Thread-safe.
+/// A regular file, open for reading. Thread-safe. The first mapping installs a
+/// handler for SIGBUS in the process; faults outside of our mappings go on to
+/// the handler that was there before.
 class SafeFile {
 public:
   ~SafeFile();
