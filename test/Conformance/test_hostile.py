@@ -85,11 +85,21 @@ def cases(tmp_path_factory):
     return {c.id: c for c in made}
 
 
-def variants(tool):
-    """(build, sanitizer, stack) of the builds that have the tool; skipped ones say why."""
-    release, asan = builds.tool(tool), builds.tool(tool, builds.asan_build())
-    skip_release = pytest.mark.skipif(release is None, reason=f"{tool} is not built")
-    skip_asan = pytest.mark.skipif(asan is None, reason=f"{tool} is not built in the asan preset")
+def variants(tool, flag="--help"):
+    """(build, sanitizer, stack) of the builds that have the tool with the flag; skipped ones say why."""
+
+    def find(build=None):
+        path = builds.tool(tool, build)
+        if path is None:
+            return None, f"{tool} is not built"
+        if flag not in subprocess.run([path, "--help"], capture_output=True, text=True).stdout:
+            return None, f"{tool} has no {flag}"
+        return path, ""
+
+    release, no_release = find()
+    asan, no_asan = find(builds.asan_build())
+    skip_release = pytest.mark.skipif(release is None, reason=no_release)
+    skip_asan = pytest.mark.skipif(asan is None, reason=f"asan preset: {no_asan}")
     # 512 KiB of stack must do, except where a sanitizer blows up every frame.
     return [
         pytest.param((release, False, None), id="release", marks=skip_release),
@@ -139,7 +149,7 @@ def weights(path):
 
 
 @pytest.mark.parametrize("case_id", CASE_IDS)
-@pytest.mark.parametrize("variant", variants("ffn-translate"))
+@pytest.mark.parametrize("variant", variants("ffn-translate", "--export-onnx"))
 def test_import(case_id, variant, cases, tmp_path):
     tool, sanitizer, stack = variant
     case = cases[case_id]
