@@ -31,7 +31,7 @@ OutputFile::~OutputFile() { discard(); }
 
 LogicalResult OutputFile::fail(StringRef action, int error) {
   failed = true;
-  (void)errors->error("E101", "",
+  (void)errors->error("O101", "",
                       "file \"" + escapeName(path) + "\" cannot be " + action +
                           ": " + std::strerror(error));
   discard();
@@ -336,7 +336,7 @@ LogicalResult WireWriter::writeTo(ByteSink sink, CodedErrors &errors) const {
     LogicalResult result = producers[insertion.producer](counting);
     if (produced > insertion.size ||
         (succeeded(result) && produced < insertion.size))
-      return errors.error("E102", "",
+      return errors.error("O102", "",
                           "a payload of " + Twine(insertion.size) +
                               " bytes was announced, " + Twine(produced) +
                               " were made");
@@ -378,7 +378,7 @@ ExternalDataWriter::append(uint64_t size, const PayloadProducer &producer,
     return produced <= size ? file.write(bytes) : failure();
   });
   if (produced > size || (succeeded(result) && produced < size))
-    return errors.error("E102", "",
+    return errors.error("O102", "",
                         "a payload of " + Twine(size) +
                             " bytes was announced, " + Twine(produced) +
                             " were made");

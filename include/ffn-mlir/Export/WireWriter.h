@@ -45,7 +45,7 @@ public:
   OutputFile(const OutputFile &) = delete;
   OutputFile &operator=(const OutputFile &) = delete;
 
-  /// Errors are FFN-E101 with the system's text.
+  /// Errors are FFN-O101 with the system's text.
   llvm::LogicalResult create(llvm::StringRef path, CodedErrors &errors);
   llvm::LogicalResult write(llvm::ArrayRef<uint8_t> bytes);
   /// Zero bytes up to the next multiple of `alignment`.
@@ -128,7 +128,7 @@ public:
 
   /// Writes the message, running the producers. Failure if one of them or
   /// `sink` fails, or one makes another number of bytes than announced (an
-  /// error FFN-E102 in `errors`).
+  /// error FFN-O102 in `errors`).
   llvm::LogicalResult writeTo(ByteSink sink, CodedErrors &errors) const;
   llvm::LogicalResult writeTo(OutputFile &file, CodedErrors &errors) const;
   llvm::LogicalResult writeTo(llvm::raw_ostream &os, CodedErrors &errors) const;

@@ -79,7 +79,7 @@ TEST(WireWriter, ProducersAreHeldToTheirWord) {
     raw_string_ostream os(text);
     CodedErrors errors;
     EXPECT_TRUE(failed(w.writeTo(os, errors)));
-    EXPECT_EQ(codes(errors), "E102");
+    EXPECT_EQ(codes(errors), "O102");
   }
 }
 
@@ -119,7 +119,7 @@ TEST(OutputFile, Errors) {
   EXPECT_TRUE(failed(file.create(folder / "none/out", errors)));
   EXPECT_TRUE(failed(file.create(folder.path.string(), errors)));
   EXPECT_TRUE(failed(file.create("", errors)));
-  EXPECT_EQ(codes(errors), "E101 E101 E101");
+  EXPECT_EQ(codes(errors), "O101 O101 O101");
   EXPECT_EQ(entries(folder.path), 0u);
   // A full disk.
   if (fs::exists("/dev/full")) {
@@ -127,7 +127,7 @@ TEST(OutputFile, Errors) {
     ASSERT_TRUE(succeeded(file.create("/dev/full", full)));
     (void)file.write(Bytes(100, 1));
     EXPECT_TRUE(failed(file.commit()));
-    EXPECT_EQ(codes(full), "E101");
+    EXPECT_EQ(codes(full), "O101");
     EXPECT_TRUE(failed(file.write(Bytes(1, 1))));
   }
 }
