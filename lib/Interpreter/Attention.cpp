@@ -33,6 +33,9 @@ FailureOr<EvalTensor> mlir::ffn::attend(
       v.getDim(1) != groups || v.getDim(2) != keys || groups < 1 ||
       heads % groups != 0)
     return mismatch();
+  if (!options.sinks.empty() &&
+      static_cast<int64_t>(options.sinks.size()) != heads)
+    return evalError(op, "E102", "needs one sink for each query head");
   FailureOr<EvalTensor> result = state.allocate(
       op, q.getElementType(), {batch, heads, length, valueWidth});
   if (failed(result) || failed(state.reserve(op, length * keys)))
@@ -92,7 +95,9 @@ FailureOr<EvalTensor> mlir::ffn::attend(
         }
       keep(3, head);
       if (keys > 0)
-        softmaxRows(matrix, keys);
+        softmaxRows(matrix, keys,
+                    options.sinks.empty() ? std::nullopt
+                                          : std::optional(options.sinks[h]));
       if (options.emptyRowsAreZero)
         for (int64_t s = 0; s < length; ++s) {
           MutableArrayRef<double> row(matrix.data() + s * keys, keys);
@@ -114,4 +119,64 @@ FailureOr<EvalTensor> mlir::ffn::attend(
                out.data() + head * length * valueWidth, valueWidth);
     }
   return result;
+}
+
+FailureOr<EvalTensor> mlir::ffn::splitHeads(Operation *op, EvalState &state,
+                                            const EvalTensor &x,
+                                            int64_t heads) {
+  if (x.getRank() != 3 || heads < 1 || x.getDim(2) % heads != 0)
+    return evalError(op, "E102",
+                     "cannot split " + shapeText(x.getShape()) + " into " +
+                         Twine(heads) + " heads");
+  EvalTensor parts =
+      x.reshaped({x.getDim(0), x.getDim(1), heads, x.getDim(2) / heads});
+  return transposeTensor(op, state, parts, {0, 2, 1, 3});
+}
+
+FailureOr<EvalTensor> mlir::ffn::mergeHeads(Operation *op, EvalState &state,
+                                            const EvalTensor &x) {
+  FailureOr<EvalTensor> moved = transposeTensor(op, state, x, {0, 2, 1, 3});
+  if (failed(moved))
+    return failure();
+  return moved->reshaped(
+      {x.getDim(0), x.getDim(2), x.getDim(1) * x.getDim(3)});
+}
+
+LogicalResult mlir::ffn::rotateHeads(
+    Operation *op, EvalTensor &x, int64_t width, bool interleaved,
+    const EvalTensor &cos, const EvalTensor &sin,
+    llvm::function_ref<int64_t(int64_t, int64_t)> row) {
+  int64_t half = width / 2;
+  if (x.getRank() != 4 || !x.isFloat() || width < 2 || width % 2 != 0 ||
+      width > x.getDim(3) || cos.getRank() < 1 || cos.getDim(-1) != half ||
+      !cos.isFloat() || !sin.isFloat() || sin.getShape() != cos.getShape())
+    return evalError(op, "E102",
+                     "caches " + shapeText(cos.getShape()) + " and " +
+                         shapeText(sin.getShape()) + " do not rotate " +
+                         Twine(width) + " entries of " +
+                         shapeText(x.getShape()));
+  int64_t rows = cos.getNumElements() / half;
+  MutableArrayRef<double> values = x.mutableFloats();
+  for (int64_t b = 0; b < x.getDim(0); ++b)
+    for (int64_t s = 0; s < x.getDim(2); ++s) {
+      int64_t at = row(b, s);
+      if (at < 0 || at >= rows)
+        return evalError(op, "E103",
+                         "position " + Twine(at) + " is outside of a cache of " +
+                             Twine(rows) + " rows");
+      ArrayRef<double> c = cos.floats().slice(at * half, half);
+      ArrayRef<double> d = sin.floats().slice(at * half, half);
+      for (int64_t n = 0; n < x.getDim(1); ++n) {
+        double *head = values.data() +
+                       ((b * x.getDim(1) + n) * x.getDim(2) + s) * x.getDim(3);
+        for (int64_t i = 0; i < half; ++i) {
+          double &real = head[interleaved ? 2 * i : i];
+          double &imaginary = head[interleaved ? 2 * i + 1 : half + i];
+          double r = real, m = imaginary;
+          real = c[i] * r - d[i] * m;
+          imaginary = d[i] * r + c[i] * m;
+        }
+      }
+    }
+  return success();
 }

@@ -307,13 +307,14 @@ FailureOr<EvalTensor> mlir::ffn::linearTensors(Operation *op, EvalState &state,
   return result;
 }
 
-void mlir::ffn::softmaxRows(MutableArrayRef<double> values, int64_t width) {
+void mlir::ffn::softmaxRows(MutableArrayRef<double> values, int64_t width,
+                            std::optional<double> sink) {
   for (size_t begin = 0; begin < values.size(); begin += width) {
     MutableArrayRef<double> row = values.slice(begin, width);
-    double largest = -std::numeric_limits<double>::infinity();
+    double largest = sink.value_or(-std::numeric_limits<double>::infinity());
     for (double x : row)
       largest = std::isnan(x) ? x : std::max(largest, x);
-    double sum = 0;
+    double sum = sink ? std::exp(*sink - largest) : 0;
     for (double &x : row) {
       x = std::exp(x - largest);
       sum += x;

@@ -107,8 +107,9 @@ FailureOr<EvalTensor> linearTensors(Operation *op, EvalState &state,
                                     const EvalTensor &bias);
 
 /// Softmax of each row of `width` elements in place; a row of -inf alone
-/// becomes NaN, as exp(-inf - -inf) is.
-void softmaxRows(MutableArrayRef<double> values, int64_t width);
+/// becomes NaN, as exp(-inf - -inf) is. `sink` is one more logit of each row.
+void softmaxRows(MutableArrayRef<double> values, int64_t width,
+                 std::optional<double> sink = std::nullopt);
 
 /// One value of an activation.
 double geluErf(double x);
@@ -171,6 +172,9 @@ struct AttentionOptions {
   double hiddenBias = -std::numeric_limits<double>::infinity();
   /// A row whose scores are all -inf gives zeros instead of NaN.
   bool emptyRowsAreZero = true;
+  /// One logit for each query head that takes part in the softmax but has no
+  /// value; empty: none.
+  SmallVector<double> sinks;
 };
 
 /// q [B, H, S, D], k [B, G, T, D], v [B, G, T, E] with G dividing H, all
@@ -185,6 +189,19 @@ attend(Operation *op, EvalState &state, const EvalTensor &q,
        llvm::function_ref<bool(int64_t b, int64_t h, int64_t s, int64_t t)>
            visible = nullptr,
        int stage = 0, EvalTensor *scores = nullptr);
+
+/// [B, S, heads * D] as [B, heads, S, D]; an error if heads does not divide.
+FailureOr<EvalTensor> splitHeads(Operation *op, EvalState &state,
+                                 const EvalTensor &x, int64_t heads);
+/// [B, N, S, D] as [B, S, N * D].
+FailureOr<EvalTensor> mergeHeads(Operation *op, EvalState &state,
+                                 const EvalTensor &x);
+/// Rotates the first `width` entries of each head of x [B, N, S, D] by the
+/// angles in row `row(b, s)` of the caches, whose last dim is width / 2.
+LogicalResult
+rotateHeads(Operation *op, EvalTensor &x, int64_t width, bool interleaved,
+            const EvalTensor &cos, const EvalTensor &sin,
+            llvm::function_ref<int64_t(int64_t b, int64_t s)> row);
 
 //===----------------------------------------------------------------------===//
 // Normalisation
