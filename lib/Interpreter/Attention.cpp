@@ -138,14 +138,14 @@ FailureOr<EvalTensor> mlir::ffn::mergeHeads(Operation *op, EvalState &state,
   FailureOr<EvalTensor> moved = transposeTensor(op, state, x, {0, 2, 1, 3});
   if (failed(moved))
     return failure();
-  return moved->reshaped(
-      {x.getDim(0), x.getDim(2), x.getDim(1) * x.getDim(3)});
+  return moved->reshaped({x.getDim(0), x.getDim(2), x.getDim(1) * x.getDim(3)});
 }
 
-LogicalResult mlir::ffn::rotateHeads(
-    Operation *op, EvalTensor &x, int64_t width, bool interleaved,
-    const EvalTensor &cos, const EvalTensor &sin,
-    llvm::function_ref<int64_t(int64_t, int64_t)> row) {
+LogicalResult
+mlir::ffn::rotateHeads(Operation *op, EvalTensor &x, int64_t width,
+                       bool interleaved, const EvalTensor &cos,
+                       const EvalTensor &sin,
+                       llvm::function_ref<int64_t(int64_t, int64_t)> row) {
   int64_t half = width / 2;
   if (x.getRank() != 4 || !x.isFloat() || width < 2 || width % 2 != 0 ||
       width > x.getDim(3) || cos.getRank() < 1 || cos.getDim(-1) != half ||
@@ -162,8 +162,9 @@ LogicalResult mlir::ffn::rotateHeads(
       int64_t at = row(b, s);
       if (at < 0 || at >= rows)
         return evalError(op, "E103",
-                         "position " + Twine(at) + " is outside of a cache of " +
-                             Twine(rows) + " rows");
+                         "position " + Twine(at) +
+                             " is outside of a cache of " + Twine(rows) +
+                             " rows");
       ArrayRef<double> c = cos.floats().slice(at * half, half);
       ArrayRef<double> d = sin.floats().slice(at * half, half);
       for (int64_t n = 0; n < x.getDim(1); ++n) {

@@ -108,9 +108,9 @@ static LogicalResult evalAttention(EvalContext &ctx) {
   };
   int64_t mode = ctx.getInt("qk_matmul_output_mode", 0);
   EvalTensor scores;
-  FailureOr<EvalTensor> result = attend(
-      ctx.node, ctx.state, *q, *k, *v, bias, options, visible,
-      static_cast<int>(mode) + 1, ctx.hasOutput(3) ? &scores : nullptr);
+  FailureOr<EvalTensor> result =
+      attend(ctx.node, ctx.state, *q, *k, *v, bias, options, visible,
+             static_cast<int>(mode) + 1, ctx.hasOutput(3) ? &scores : nullptr);
   if (failed(result))
     return failure();
   if (flat)
@@ -156,8 +156,7 @@ static LogicalResult evalRotaryEmbedding(EvalContext &ctx) {
                      " do not fit");
   LogicalResult done = rotateHeads(
       ctx.node, *split, width ? width : split->getDim(3),
-      ctx.getInt("interleaved", 0) != 0, *cos, *sin,
-      [&](int64_t b, int64_t s) {
+      ctx.getInt("interleaved", 0) != 0, *cos, *sin, [&](int64_t b, int64_t s) {
         if (ids.isNull())
           return b * length + s;
         return offsetOnly ? ids.ints()[0] + s : ids.ints()[b * length + s];

@@ -13,13 +13,16 @@ using namespace mlir::ffn;
 
 /// What the padding mask, the causal rule and the attention bias add to scores
 /// [B, N, S, T]: null if nothing is added.
-static FailureOr<EvalTensor> totalBias(EvalContext &ctx, const EvalTensor &mask,
+static FailureOr<EvalTensor> totalBias(EvalContext &ctx, EvalTensor mask,
                                        const EvalTensor &added, Type type,
                                        ArrayRef<int64_t> scoreShape,
                                        bool causal) {
   int64_t batch = scoreShape[0], length = scoreShape[2], keys = scoreShape[3];
   int64_t past = keys - length;
   causal &= length > 1;
+  // One column for several keys says the same of each and has no effect.
+  if (!mask.isNull() && mask.getRank() == 2 && mask.getDim(1) == 1 && keys != 1)
+    mask = EvalTensor();
   if (mask.isNull() && added.isNull() && !causal)
     return EvalTensor();
   double filter = ctx.getFloat("mask_filter_value", -10000);
@@ -120,11 +123,11 @@ static LogicalResult evalContribAttention(EvalContext &ctx) {
   if (auto given = ctx.getInts("qkv_hidden_sizes"); given && !given->empty())
     sizes = *given;
   if (sizes.size() != 3 || heads < 1 ||
-      llvm::any_of(sizes, [&](int64_t s) { return s < 0 || s % heads; }) ||
+      llvm::any_of(
+          sizes, [&](int64_t s) { return s < 0 || s % heads; }) ||
       sizes[0] + sizes[1] + sizes[2] != w->getDim(1))
     return ctx.error("the hidden sizes do not fit the weight");
-  FailureOr<EvalTensor> projected =
-      matmulTensors(ctx.node, ctx.state, *x, *w);
+  FailureOr<EvalTensor> projected = matmulTensors(ctx.node, ctx.state, *x, *w);
   if (failed(projected) || failed(addBias(ctx, *projected, ctx.input(2), 0)))
     return failure();
   FailureOr<EvalTensor> q = takeHeads(ctx, *projected, 0, sizes[0], heads);
@@ -172,9 +175,8 @@ static LogicalResult evalContribAttention(EvalContext &ctx) {
     shape.insert(shape.begin(), 1);
     if (k->getShape() != v->getShape())
       return ctx.error("a present of different key and value sizes");
-    FailureOr<EvalTensor> present =
-        concatTensors(ctx.node, ctx.state,
-                      {k->reshaped(shape), v->reshaped(shape)}, 0);
+    FailureOr<EvalTensor> present = concatTensors(
+        ctx.node, ctx.state, {k->reshaped(shape), v->reshaped(shape)}, 0);
     if (failed(present))
       return failure();
     ctx.setOutput(1, *present);
@@ -188,8 +190,7 @@ static FailureOr<EvalTensor> unpack(EvalContext &ctx, const EvalTensor &x,
   if (x.getDim(3) != parts)
     return ctx.error("packed heads of shape " + shapeText(x.getShape()) +
                      " do not hold " + Twine(parts) + " parts");
-  FailureOr<EvalTensor> part =
-      sliceAlongAxis(ctx.node, ctx.state, x, 3, i, 1);
+  FailureOr<EvalTensor> part = sliceAlongAxis(ctx.node, ctx.state, x, 3, i, 1);
   if (failed(part))
     return failure();
   return transposeTensor(
@@ -261,29 +262,63 @@ static FailureOr<Heads> gatherHeads(EvalContext &ctx, int64_t heads) {
   return Heads{*q, *k, *v};
 }
 
+/// Puts past rows before those of `x`, the key (input 6) or the value (input
+/// 7). With a past length (input 8) the past is a buffer and `x` is written
+/// into it; rows beyond are not seen.
+static LogicalResult appendPast(EvalContext &ctx, unsigned input, EvalTensor &x,
+                                EvalTensor &present) {
+  EvalTensor past = ctx.input(input);
+  present = x;
+  if (past.isNull() || ctx.input(13 - input).isNull())
+    return success();
+  if (past.getRank() != 4 || x.getRank() != 4)
+    return ctx.error("the past must be of rank 4");
+  if (!ctx.hasInput(8)) {
+    FailureOr<EvalTensor> all =
+        concatTensors(ctx.node, ctx.state, {past, x}, 2);
+    if (failed(all))
+      return failure();
+    x = present = *all;
+    return success();
+  }
+  FailureOr<int64_t> length = ctx.intScalar(8, 0);
+  EvalTensor beams = ctx.input(9);
+  if (failed(length))
+    return failure();
+  if (!beams.isNull() && beams.getRank() == 3 && beams.getDim(1) != 1)
+    return ctx.error("several beams are not evaluated", "E101");
+  int64_t count = x.getDim(2), room = past.getDim(2);
+  if (past.getDim(0) != x.getDim(0) || past.getDim(1) != x.getDim(1) ||
+      past.getDim(3) != x.getDim(3))
+    return ctx.error("past of shape " + shapeText(past.getShape()) +
+                     " does not fit");
+  if (*length < 0 || count > room || *length > room - count)
+    return ctx.error("the past length is out of range", "E103");
+  present = past;
+  int64_t width = x.getDim(3);
+  for (int64_t head = 0; head < x.getDim(0) * x.getDim(1); ++head)
+    copyElements(x, head * count * width, present,
+                 (head * room + *length) * width, count * width);
+  FailureOr<EvalTensor> seen =
+      sliceAlongAxis(ctx.node, ctx.state, present, 2, 0, *length + count);
+  if (failed(seen))
+    return failure();
+  x = *seen;
+  return success();
+}
+
 static LogicalResult evalMultiHeadAttention(EvalContext &ctx) {
   int64_t heads = ctx.getInt("num_heads", 0);
   if (heads < 1)
     return ctx.error("num_heads must be positive");
-  if (ctx.hasInput(8) || ctx.hasInput(9))
-    return ctx.error("shared buffers are not evaluated", "E101");
   FailureOr<Heads> qkv = gatherHeads(ctx, heads);
   if (failed(qkv))
     return failure();
   auto [q, k, v] = *qkv;
-  EvalTensor pastKey = ctx.input(6), pastValue = ctx.input(7);
-  if (!pastKey.isNull() && !pastValue.isNull()) {
-    if (pastKey.getRank() != 4 || pastValue.getRank() != 4)
-      return ctx.error("the past must be of rank 4");
-    FailureOr<EvalTensor> allK =
-        concatTensors(ctx.node, ctx.state, {pastKey, k}, 2);
-    FailureOr<EvalTensor> allV =
-        concatTensors(ctx.node, ctx.state, {pastValue, v}, 2);
-    if (failed(allK) || failed(allV))
-      return failure();
-    k = *allK;
-    v = *allV;
-  }
+  EvalTensor presentKey, presentValue;
+  if (failed(appendPast(ctx, 6, k, presentKey)) ||
+      failed(appendPast(ctx, 7, v, presentValue)))
+    return failure();
   if (q.getRank() != 4 || k.getRank() != 4)
     return ctx.error("query or key do not fit");
   FailureOr<EvalTensor> bias =
@@ -305,8 +340,8 @@ static LogicalResult evalMultiHeadAttention(EvalContext &ctx) {
   if (failed(result))
     return failure();
   ctx.setOutput(0, *result);
-  ctx.setOutput(1, k);
-  ctx.setOutput(2, v);
+  ctx.setOutput(1, presentKey);
+  ctx.setOutput(2, presentValue);
   if (!scores.isNull())
     ctx.setOutput(3, scores);
   return success();
@@ -318,11 +353,9 @@ static LogicalResult evalMultiHeadAttention(EvalContext &ctx) {
 
 /// The cache after this step: for each batch entry the first `starts[b]` past
 /// rows, then the new ones; zeros behind them.
-static FailureOr<EvalTensor> updateCache(EvalContext &ctx,
-                                         const EvalTensor &past,
-                                         const EvalTensor &fresh,
-                                         ArrayRef<int64_t> starts,
-                                         int64_t length) {
+static FailureOr<EvalTensor>
+updateCache(EvalContext &ctx, const EvalTensor &past, const EvalTensor &fresh,
+            ArrayRef<int64_t> starts, int64_t length) {
   int64_t batch = fresh.getDim(0), groups = fresh.getDim(1),
           count = fresh.getDim(2), width = fresh.getDim(3);
   int64_t pastLength = past.isNull() ? 0 : past.getDim(2);
@@ -335,8 +368,7 @@ static FailureOr<EvalTensor> updateCache(EvalContext &ctx,
   if (failed(cache))
     return failure();
   for (int64_t b = 0; b < batch; ++b) {
-    if (starts[b] < 0 || starts[b] > pastLength ||
-        count > length - starts[b])
+    if (starts[b] < 0 || starts[b] > pastLength || count > length - starts[b])
       return ctx.error("a sequence length is out of range", "E103");
     for (int64_t g = 0; g < groups; ++g) {
       int64_t line = b * groups + g;
@@ -351,7 +383,8 @@ static FailureOr<EvalTensor> updateCache(EvalContext &ctx,
 }
 
 static LogicalResult evalGroupQueryAttention(EvalContext &ctx) {
-  FailureOr<EvalTensor> query = ctx.requireFloat(0), lengths = ctx.requireInt(5);
+  FailureOr<EvalTensor> query = ctx.requireFloat(0),
+                        lengths = ctx.requireInt(5);
   FailureOr<int64_t> total = ctx.intScalar(6, 0);
   if (failed(query) || failed(lengths) || failed(total))
     return failure();
@@ -389,8 +422,8 @@ static LogicalResult evalGroupQueryAttention(EvalContext &ctx) {
     EvalTensor ids = ctx.input(9);
     if (failed(cos) || failed(sin))
       return failure();
-    if (!ids.isNull() && (!ids.isInteger() ||
-                          ids.getNumElements() != q->getDim(0) * length))
+    if (!ids.isNull() &&
+        (!ids.isInteger() || ids.getNumElements() != q->getDim(0) * length))
       return ctx.error("position ids do not fit");
     auto row = [&](int64_t b, int64_t s) {
       return ids.isNull() ? starts[b] + s : ids.ints()[b * length + s];
@@ -421,8 +454,7 @@ static LogicalResult evalGroupQueryAttention(EvalContext &ctx) {
     options.sinks.assign(heads, 0.0);
   int64_t window = ctx.getInt("local_window_size", -1);
   EvalTensor bias = ctx.input(10);
-  if (!bias.isNull() && bias.getRank() == 4 &&
-      bias.getDim(3) < cacheLength) {
+  if (!bias.isNull() && bias.getRank() == 4 && bias.getDim(3) < cacheLength) {
     SmallVector<int64_t> rest(bias.getShape());
     rest[3] = cacheLength - rest[3];
     FailureOr<EvalTensor> padding = ctx.allocate(bias.getElementType(), rest);
@@ -434,12 +466,12 @@ static LogicalResult evalGroupQueryAttention(EvalContext &ctx) {
       return failure();
     bias = *wide;
   }
-  FailureOr<EvalTensor> result = attend(
-      ctx.node, ctx.state, *q, *k, *v, bias, options,
-      [&](int64_t b, int64_t, int64_t s, int64_t t) {
-        int64_t position = starts[b] + s;
-        return t <= position && (window <= 0 || position - t < window);
-      });
+  FailureOr<EvalTensor> result =
+      attend(ctx.node, ctx.state, *q, *k, *v, bias, options,
+             [&](int64_t b, int64_t, int64_t s, int64_t t) {
+               int64_t position = starts[b] + s;
+               return t <= position && (window <= 0 || position - t < window);
+             });
   if (failed(result))
     return failure();
   result = mergeHeads(ctx.node, ctx.state, *result);

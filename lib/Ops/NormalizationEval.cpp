@@ -20,8 +20,7 @@ static FailureOr<EvalTensor> widen(EvalContext &ctx, const EvalTensor &factor,
   return broadcastTensor(ctx.node, ctx.state, factor, normalized);
 }
 
-template <bool rms>
-static LogicalResult evalLayerNorm(EvalContext &ctx) {
+template <bool rms> static LogicalResult evalLayerNorm(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.requireFloat(0), scale = ctx.requireFloat(1);
   if (failed(x) || failed(scale))
     return failure();
@@ -81,9 +80,10 @@ static LogicalResult evalLayerNorm(EvalContext &ctx) {
 }
 
 /// Per-channel factors of the inputs from `first` on, each of C elements.
-static FailureOr<SmallVector<EvalTensor>>
-channelInputs(EvalContext &ctx, unsigned first, unsigned count,
-              int64_t channels) {
+static FailureOr<SmallVector<EvalTensor>> channelInputs(EvalContext &ctx,
+                                                        unsigned first,
+                                                        unsigned count,
+                                                        int64_t channels) {
   SmallVector<EvalTensor> factors;
   for (unsigned i = first; i < first + count; ++i) {
     FailureOr<EvalTensor> factor = ctx.requireFloat(i);
@@ -113,8 +113,8 @@ static LogicalResult evalBatchNorm(EvalContext &ctx) {
       ctx.allocate(x->getElementType(), x->getShape());
   if (failed(factors) || failed(result))
     return failure();
-  int64_t inner = x->getRank() > 2 ? productOf(x->getShape(), 2, x->getRank())
-                                   : 1;
+  int64_t inner =
+      x->getRank() > 2 ? productOf(x->getShape(), 2, x->getRank()) : 1;
   double eps = ctx.getFloat("epsilon", 1e-5f);
   MutableArrayRef<double> out = result->mutableFloats();
   for (size_t i = 0; i < out.size(); ++i) {
@@ -129,8 +129,7 @@ static LogicalResult evalBatchNorm(EvalContext &ctx) {
 }
 
 /// InstanceNormalization is a group for each channel.
-template <bool instance>
-static LogicalResult evalGroupNorm(EvalContext &ctx) {
+template <bool instance> static LogicalResult evalGroupNorm(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.requireFloat(0), scale = ctx.requireFloat(1),
                         bias = ctx.requireFloat(2);
   if (failed(x) || failed(scale) || failed(bias))
@@ -185,17 +184,16 @@ static LogicalResult evalMeanVarianceNorm(EvalContext &ctx) {
       perm.push_back(d);
   for (auto [i, d] : llvm::enumerate(perm))
     back[d] = i;
-  FailureOr<EvalTensor> moved =
-      transposeTensor(ctx.node, ctx.state, *x, perm);
+  FailureOr<EvalTensor> moved = transposeTensor(ctx.node, ctx.state, *x, perm);
   if (failed(moved))
     return failure();
   NormOptions options;
   options.eps = 1e-9;
   options.outerEps = true;
-  FailureOr<EvalTensor> rows = normalizeRows(
-      ctx.node, ctx.state, *moved,
-      productOf(moved->getShape(), kept, moved->getRank()), EvalTensor(),
-      EvalTensor(), options);
+  FailureOr<EvalTensor> rows =
+      normalizeRows(ctx.node, ctx.state, *moved,
+                    productOf(moved->getShape(), kept, moved->getRank()),
+                    EvalTensor(), EvalTensor(), options);
   if (failed(rows))
     return failure();
   FailureOr<EvalTensor> result =
@@ -213,8 +211,8 @@ static LogicalResult evalLRN(EvalContext &ctx) {
   int64_t size = ctx.getInt("size", 0);
   if (x->getRank() < 2 || size < 1)
     return ctx.error("needs channels and a positive size");
-  double alpha = ctx.getFloat("alpha", 1e-4f), beta = ctx.getFloat("beta", 0.75),
-         offset = ctx.getFloat("bias", 1);
+  double alpha = ctx.getFloat("alpha", 1e-4f),
+         beta = ctx.getFloat("beta", 0.75), offset = ctx.getFloat("bias", 1);
   int64_t channels = x->getDim(1);
   int64_t inner = productOf(x->getShape(), 2, x->getRank());
   FailureOr<EvalTensor> result =
@@ -243,8 +241,7 @@ static LogicalResult evalLRN(EvalContext &ctx) {
 //===----------------------------------------------------------------------===//
 
 /// input + skip (+ bias), normalised; the sum is output 3.
-template <bool rms>
-static LogicalResult evalSkipNorm(EvalContext &ctx) {
+template <bool rms> static LogicalResult evalSkipNorm(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.requireFloat(0), skip = ctx.requireFloat(1),
                         gamma = ctx.requireFloat(2);
   if (failed(x) || failed(skip) || failed(gamma))
@@ -263,8 +260,8 @@ static LogicalResult evalSkipNorm(EvalContext &ctx) {
   EvalTensor sum = *x;
   MutableArrayRef<double> values = sum.mutableFloats();
   for (size_t i = 0; i < values.size(); ++i)
-    values[i] += wide->floats()[i] +
-                 (bias.isNull() ? 0 : bias.floats()[i % width]);
+    values[i] +=
+        wide->floats()[i] + (bias.isNull() ? 0 : bias.floats()[i % width]);
   NormOptions options;
   options.eps = ctx.getFloat("epsilon", 1e-12f);
   options.rms = rms;
@@ -299,15 +296,15 @@ static LogicalResult evalEmbedLayerNorm(EvalContext &ctx) {
   int64_t batch = ids->getDim(0), length = ids->getDim(1),
           width = words->getDim(1);
   bool hasSegments = !segmentIds.isNull() && !segments.isNull();
-  bool fits = positions->getDim(1) == width &&
-              (!hasSegments ||
-               (segments.getRank() == 2 && segments.getDim(1) == width &&
-                segmentIds.isInteger() &&
-                segmentIds.getNumElements() == batch * length)) &&
-              (positionIds.isNull() ||
-               (positionIds.isInteger() &&
-                (positionIds.getNumElements() == batch * length ||
-                 positionIds.getNumElements() == length)));
+  bool fits =
+      positions->getDim(1) == width &&
+      (!hasSegments || (segments.getRank() == 2 &&
+                        segments.getDim(1) == width && segmentIds.isInteger() &&
+                        segmentIds.getNumElements() == batch * length)) &&
+      (positionIds.isNull() ||
+       (positionIds.isInteger() &&
+        (positionIds.getNumElements() == batch * length ||
+         positionIds.getNumElements() == length)));
   if (!fits)
     return ctx.error("the tables or ids do not fit");
   FailureOr<EvalTensor> sum =
@@ -335,8 +332,8 @@ static LogicalResult evalEmbedLayerNorm(EvalContext &ctx) {
   }
   NormOptions options;
   options.eps = ctx.getFloat("epsilon", 1e-12f);
-  FailureOr<EvalTensor> result = normalizeRows(ctx.node, ctx.state, *sum, width,
-                                               gamma, beta, options);
+  FailureOr<EvalTensor> result =
+      normalizeRows(ctx.node, ctx.state, *sum, width, gamma, beta, options);
   if (failed(result))
     return failure();
   ctx.setOutput(0, *result);

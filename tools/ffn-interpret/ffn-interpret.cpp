@@ -10,19 +10,17 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Interpreter/Interpreter.h"
 #include "ffn-mlir/Interpreter/NpyTensor.h"
-#include "ffn-mlir/Support/WeightStore.h"
+#include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/DialectRegistry.h"
-#include "mlir/Parser/Parser.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/InitLLVM.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/SourceMgr.h"
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -87,12 +85,12 @@ static LogicalResult writeResult(const EvalValue &value,
 static int run() {
   DialectRegistry registry;
   registerAllDialects(registry);
-  MLIRContext context(registry);
-  WeightStore::get(&context).setBaseDirectory(
-      weightsDir.empty() ? llvm::sys::path::parent_path(modelPath)
-                         : StringRef(weightsDir));
+  MLIRContext context(registry, MLIRContext::Threading::DISABLED);
+  context.printOpOnDiagnostic(false);
+  DiagnosticPrinter printer(&context, llvm::sys::path::filename(modelPath),
+                            &llvm::errs());
   OwningOpRef<ModuleOp> module =
-      parseSourceFile<ModuleOp>(modelPath, ParserConfig(&context));
+      loadModule(modelPath, &context, ImportOptions(), weightsDir);
   if (!module)
     return 1;
   auto function = module->lookupSymbol<func::FuncOp>(functionName);
