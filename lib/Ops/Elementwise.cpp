@@ -358,7 +358,7 @@ FFN_REGISTER_OPS(Elementwise) {
         "Mish",      "Reciprocal", "Selu",  "Shrink",    "Sigmoid",
         "Sign",      "Sin",        "Sinh",  "Softplus",  "Softsign",
         "Sqrt",      "Swish",      "Tan",   "Tanh",      "ThresholdedRelu",
-        "PRelu",     "Bernoulli"})
+        "PRelu"})
     addAll(name, shapeLikeFirstInput);
   addAll("Identity", shapeUnary<identity>);
   addAll("Floor", shapeUnary<identity>);
