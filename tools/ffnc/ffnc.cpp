@@ -1,0 +1,92 @@
+//===- ffnc.cpp - The driver for people -----------------------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Verb.h"
+#include "ffn-mlir/InitAll.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Format.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+using namespace mlir::ffn::driver;
+namespace cl = llvm::cl;
+
+static Verb *verbs = nullptr;
+
+Verb::Verb(llvm::StringRef name, llvm::StringRef summary, Action action)
+    : command(name, summary), action(action), next(verbs) {
+  verbs = this;
+}
+
+Verb *Verb::first() { return verbs; }
+
+std::unique_ptr<MLIRContext> mlir::ffn::driver::makeContext() {
+  DialectRegistry registry;
+  registerAllDialects(registry);
+  auto context = std::make_unique<MLIRContext>(registry);
+  context->loadAllAvailableDialects();
+  return context;
+}
+
+int mlir::ffn::driver::fail(const llvm::Twine &text, int code) {
+  llvm::errs() << "error: " << text << '\n';
+  return code;
+}
+
+static std::vector<Verb *> sortedVerbs() {
+  std::vector<Verb *> list;
+  for (Verb *verb = Verb::first(); verb; verb = verb->next)
+    list.push_back(verb);
+  llvm::sort(list, [](Verb *a, Verb *b) {
+    return a->command.getName() < b->command.getName();
+  });
+  return list;
+}
+
+static void printUsage(llvm::raw_ostream &os) {
+  os << "usage: ffnc VERB [options]\n\nverbs\n";
+  for (Verb *verb : sortedVerbs())
+    os << "  " << llvm::left_justify(verb->command.getName(), 10)
+       << verb->command.getDescription() << '\n';
+  os << "\n'ffnc VERB --help' lists the options of a verb.\n";
+}
+
+int main(int argc, char **argv) {
+  llvm::StringRef word = argc > 1 ? argv[1] : "";
+  if (word.empty() || word == "--help" || word == "-h" || word == "help") {
+    printUsage(word.empty() ? llvm::errs() : llvm::outs());
+    return word.empty() ? Usage : Done;
+  }
+  if (word == "--version") {
+    llvm::outs() << "ffnc 0.1.0\n";
+    return Done;
+  }
+  Verb *chosen = nullptr;
+  for (Verb *verb : sortedVerbs())
+    if (verb->command.getName() == word)
+      chosen = verb;
+  if (!chosen) {
+    llvm::errs() << "error: unknown verb '" << word << "'\n";
+    Verb *nearest = nullptr;
+    unsigned best = 3;
+    for (Verb *verb : sortedVerbs()) {
+      unsigned distance = word.edit_distance(verb->command.getName(), true, 3);
+      if (distance < best) {
+        best = distance;
+        nearest = verb;
+      }
+    }
+    if (nearest)
+      llvm::errs() << "did you mean '" << nearest->command.getName() << "'?\n";
+    printUsage(llvm::errs());
+    return Usage;
+  }
+  ffn::registerAllPasses();
+  if (!cl::ParseCommandLineOptions(argc, argv, chosen->command.getDescription(),
+                                   &llvm::errs()))
+    return Usage;
+  return chosen->action();
+}
