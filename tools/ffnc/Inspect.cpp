@@ -32,7 +32,8 @@ static cl::opt<bool> strict("strict",
 
 static int inspect() {
   std::unique_ptr<MLIRContext> context = makeContext();
-  ffn::DiagnosticPrinter printer(context.get(), model);
+  ffn::DiagnosticPrinter printer(context.get(), model, &llvm::errs(),
+                                 /*showRemarks=*/false);
   ffn::ImportOptions options;
   options.strict = strict;
   OwningOpRef<ModuleOp> module = ffn::loadModule(model, context.get(), options);

@@ -1,0 +1,115 @@
+"""ffn-mlir: smaller, faster transformers by rewriting their feed-forward networks.
+
+    import ffn_mlir
+
+    module = ffn_mlir.load_onnx("model.onnx")
+    print(ffn_mlir.inspect(module)["totals"])
+    passes = ffn_mlir.PassManager.parse("builtin.module(ffn-raise,ffn-fold-norm)")
+    passes.run(module)
+
+Every failure is an :class:`Error` with a stable ``code`` and the compiler's
+``diagnostics``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Diagnostic", "Error", "Module", "PassManager", "inspect", "load_onnx", "parse_module"]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One message of the compiler: severity (error, warning, remark, note) and text."""
+
+    severity: str
+    text: str
+
+
+class Error(Exception):
+    """A diagnosed failure.
+
+    ``code`` is the stable code of the first error, such as ``"FFN-I101"``, or
+    ``None`` where the failure has none (a pipeline that does not parse);
+    ``diagnostics`` are all messages up to it.
+    """
+
+    def __init__(self, text: str, diagnostics: list[tuple[str, str]] | None = None):
+        super().__init__(text)
+        self.diagnostics = [Diagnostic(severity, message) for severity, message in diagnostics or []]
+        found = re.search(r"\[(FFN-[A-Z]\d+)\]", text)
+        self.code = found.group(1) if found else None
+
+
+from . import _ffn_mlir  # noqa: E402  (Error must exist before the extension raises it)
+
+
+class Module:
+    """A model in the compiler's IR. ``str(module)`` is its text."""
+
+    def __init__(self, handle: _ffn_mlir.Module):
+        self._handle = handle
+
+    def __str__(self) -> str:
+        return str(self._handle)
+
+
+class PassManager:
+    """A pass pipeline, text-compatible with ``ffn-opt --pass-pipeline`` both ways."""
+
+    def __init__(self, text: str):
+        self._text = text
+
+    @classmethod
+    def parse(cls, text: str) -> PassManager:
+        """Parses a pipeline such as ``builtin.module(ffn-raise)``.
+
+        Raises :class:`Error` with a caret under ``text`` where it is wrong.
+        """
+        return cls(_ffn_mlir.check_pipeline(text))
+
+    def run(self, module: Module) -> list[Diagnostic]:
+        """Runs the passes on ``module`` in place; returns their remarks and warnings.
+
+        Raises :class:`Error` when a pass fails; the module is then half rewritten
+        and must not be used.
+        """
+        return [Diagnostic(*entry) for entry in module._handle.run(self._text)]
+
+    def __str__(self) -> str:
+        return self._text
+
+
+def load_onnx(
+    path: str | os.PathLike[str],
+    *,
+    strict: bool = False,
+    allow_symlinks: bool = False,
+    allow_hardlinks: bool = False,
+) -> Module:
+    """Reads ``model.onnx`` (or ``.mlir``, ``.mlirbc``); no weight byte is read yet.
+
+    ``strict`` refuses the exporters' habits that are otherwise accepted with a
+    warning. Raises :class:`Error` with a code ``FFN-I...`` for a bad file.
+    """
+    return Module(_ffn_mlir.load(os.fspath(path), strict, allow_symlinks, allow_hardlinks))
+
+
+def parse_module(text: str) -> Module:
+    """A module from its text. Raises :class:`Error`."""
+    return Module(_ffn_mlir.parse(text))
+
+
+def inspect(model: Module | str | os.PathLike[str]) -> dict[str, Any]:
+    """What a model is made of.
+
+    Keys: ``inputs``, ``outputs`` (name, dtype, dims), ``sublayers`` (name, kind,
+    parameters, bytes, flops_per_token, and ``ffn`` with form, activation, d, m,
+    bias), ``totals``, ``near_misses``. The module is not changed.
+    """
+    module = model if isinstance(model, Module) else load_onnx(model)
+    return json.loads(module._handle.inspect())

@@ -1,0 +1,212 @@
+//===- Extension.cpp - Python binding of the C++ API ----------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// Thin: every function is one call of the C++ API with its diagnostics
+// collected. Documentation and types are in ffn_mlir/__init__.py.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ffn-mlir/Driver/Inspect.h"
+#include "ffn-mlir/Import/Importer.h"
+#include "ffn-mlir/InitAll.h"
+#include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
+
+#include <memory>
+#include <mutex>
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+namespace nb = nanobind;
+using namespace mlir;
+
+namespace {
+
+/// Severity and text of each message, as the Python side takes them.
+using DiagnosticList = std::vector<std::pair<std::string, std::string>>;
+
+/// Becomes ffn_mlir.Error on the Python side.
+struct CompilerError : std::exception {
+  DiagnosticList diagnostics;
+  std::string text;
+  const char *what() const noexcept override { return text.c_str(); }
+};
+
+const char *severityName(DiagnosticSeverity severity) {
+  switch (severity) {
+  case DiagnosticSeverity::Error:
+    return "error";
+  case DiagnosticSeverity::Warning:
+    return "warning";
+  case DiagnosticSeverity::Remark:
+    return "remark";
+  case DiagnosticSeverity::Note:
+    return "note";
+  }
+  return "error";
+}
+
+DiagnosticList listDiagnostics(const ffn::DiagnosticPrinter &collector) {
+  DiagnosticList list;
+  for (const ffn::CollectedDiagnostic &entry : collector.getCollected()) {
+    list.emplace_back(severityName(entry.severity), entry.message);
+    for (const std::string &note : entry.notes)
+      list.emplace_back("note", note);
+  }
+  return list;
+}
+
+/// Throws the first error that was collected, or `otherwise`.
+[[noreturn]] void raise(const ffn::DiagnosticPrinter &collector,
+                        const std::string &otherwise) {
+  CompilerError error;
+  error.diagnostics = listDiagnostics(collector);
+  for (auto &[severity, text] : error.diagnostics)
+    if (severity == "error" && error.text.empty())
+      error.text = text;
+  if (error.text.empty())
+    error.text = otherwise;
+  throw error;
+}
+
+/// A module and the context it lives in.
+struct Module {
+  std::shared_ptr<MLIRContext> context;
+  OwningOpRef<ModuleOp> op;
+};
+
+std::shared_ptr<MLIRContext> makeContext() {
+  static std::once_flag once;
+  std::call_once(once, [] { ffn::registerAllPasses(); });
+  DialectRegistry registry;
+  ffn::registerAllDialects(registry);
+  auto context = std::make_shared<MLIRContext>(registry);
+  context->loadAllAvailableDialects();
+  return context;
+}
+
+std::unique_ptr<Module> loadModule(const std::string &path, bool strict,
+                                   bool allowSymlinks, bool allowHardlinks) {
+  auto module = std::make_unique<Module>();
+  module->context = makeContext();
+  ffn::DiagnosticPrinter collector(module->context.get(), "", nullptr);
+  ffn::ImportOptions options;
+  options.strict = strict;
+  options.allowSymlinks = allowSymlinks;
+  options.allowHardlinks = allowHardlinks;
+  {
+    nb::gil_scoped_release release;
+    module->op = ffn::loadModule(path, module->context.get(), options);
+  }
+  if (!module->op)
+    raise(collector, path + ": cannot be read");
+  return module;
+}
+
+std::unique_ptr<Module> parseModule(const std::string &text) {
+  auto module = std::make_unique<Module>();
+  module->context = makeContext();
+  ffn::DiagnosticPrinter collector(module->context.get(), "", nullptr);
+  module->op = parseSourceString<ModuleOp>(text, module->context.get());
+  if (!module->op)
+    raise(collector, "the text is not a module");
+  return module;
+}
+
+std::string printModule(Module &module) {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  module.op->print(os);
+  return text;
+}
+
+/// The pipeline text in its full form; throws with a caret under `text`.
+std::string checkPipeline(const std::string &text) {
+  std::shared_ptr<MLIRContext> context = makeContext();
+  std::string errors;
+  llvm::raw_string_ostream os(errors);
+  FailureOr<OpPassManager> parsed = parsePassPipeline(text, os);
+  if (failed(parsed)) {
+    CompilerError error;
+    error.text = errors;
+    error.diagnostics.emplace_back("error", errors);
+    throw error;
+  }
+  std::string printed;
+  llvm::raw_string_ostream out(printed);
+  parsed->printAsTextualPipeline(out);
+  return printed;
+}
+
+DiagnosticList runPipeline(Module &module, const std::string &text) {
+  std::string errors;
+  llvm::raw_string_ostream os(errors);
+  FailureOr<OpPassManager> parsed = parsePassPipeline(text, os);
+  if (failed(parsed)) {
+    CompilerError error;
+    error.text = errors;
+    error.diagnostics.emplace_back("error", errors);
+    throw error;
+  }
+  ffn::DiagnosticPrinter collector(module.context.get(), "", nullptr);
+  PassManager manager(module.context.get(), parsed->getOpAnchorName());
+  static_cast<OpPassManager &>(manager) = *parsed;
+  LogicalResult result = success();
+  {
+    nb::gil_scoped_release release;
+    result = manager.run(*module.op);
+  }
+  if (failed(result))
+    raise(collector, "the pipeline failed");
+  return listDiagnostics(collector);
+}
+
+std::string inspect(Module &module) {
+  ffn::DiagnosticPrinter collector(module.context.get(), "", nullptr);
+  // Inspection raises the module; the caller's stays as it is.
+  OwningOpRef<ModuleOp> copy = module.op->clone();
+  llvm::json::Value result = nullptr;
+  {
+    nb::gil_scoped_release release;
+    result = ffn::inspectModule(*copy);
+  }
+  if (result.getAsNull())
+    raise(collector, "the model cannot be inspected");
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << result;
+  return text;
+}
+
+} // namespace
+
+NB_MODULE(_ffn_mlir, m) {
+  nb::class_<Module>(m, "Module")
+      .def("__str__", &printModule)
+      .def("run", &runPipeline, nb::arg("pipeline"))
+      .def("inspect", &inspect);
+  m.def("load", &loadModule, nb::arg("path"), nb::arg("strict"),
+        nb::arg("allow_symlinks"), nb::arg("allow_hardlinks"));
+  m.def("parse", &parseModule, nb::arg("text"));
+  m.def("check_pipeline", &checkPipeline, nb::arg("text"));
+  nb::register_exception_translator(
+      [](const std::exception_ptr &pointer, void *) {
+        try {
+          std::rethrow_exception(pointer);
+        } catch (const CompilerError &error) {
+          nb::object type = nb::module_::import_("ffn_mlir").attr("Error");
+          nb::object value = type(error.text, error.diagnostics);
+          PyErr_SetObject(type.ptr(), value.ptr());
+        }
+      });
+}
