@@ -95,30 +95,30 @@ std::shared_ptr<MLIRContext> makeContext() {
   return context;
 }
 
-std::unique_ptr<Module> loadModule(const std::string &path, bool strict,
-                                   bool allowSymlinks, bool allowHardlinks) {
-  auto module = std::make_unique<Module>();
-  module->context = makeContext();
-  ffn::DiagnosticPrinter collector(module->context.get(), "", nullptr);
+Module loadModule(const std::string &path, bool strict, bool allowSymlinks,
+                  bool allowHardlinks) {
+  Module module;
+  module.context = makeContext();
+  ffn::DiagnosticPrinter collector(module.context.get(), "", nullptr);
   ffn::ImportOptions options;
   options.strict = strict;
-  options.allowSymlinks = allowSymlinks;
-  options.allowHardlinks = allowHardlinks;
+  options.files.allowSymlinks = allowSymlinks;
+  options.files.allowHardlinks = allowHardlinks;
   {
     nb::gil_scoped_release release;
-    module->op = ffn::loadModule(path, module->context.get(), options);
+    module.op = ffn::loadModule(path, module.context.get(), options);
   }
-  if (!module->op)
+  if (!module.op)
     raise(collector, path + ": cannot be read");
   return module;
 }
 
-std::unique_ptr<Module> parseModule(const std::string &text) {
-  auto module = std::make_unique<Module>();
-  module->context = makeContext();
-  ffn::DiagnosticPrinter collector(module->context.get(), "", nullptr);
-  module->op = parseSourceString<ModuleOp>(text, module->context.get());
-  if (!module->op)
+Module parseModule(const std::string &text) {
+  Module module;
+  module.context = makeContext();
+  ffn::DiagnosticPrinter collector(module.context.get(), "", nullptr);
+  module.op = parseSourceString<ModuleOp>(text, module.context.get());
+  if (!module.op)
     raise(collector, "the text is not a module");
   return module;
 }
@@ -130,37 +130,47 @@ std::string printModule(Module &module) {
   return text;
 }
 
-/// The pipeline text in its full form; throws with a caret under `text`.
-std::string checkPipeline(const std::string &text) {
-  std::shared_ptr<MLIRContext> context = makeContext();
+/// MLIR parses what stands between the parentheses and shows only that; the
+/// message is shown over the text that the user wrote.
+std::string showUsersText(StringRef message, StringRef text) {
+  auto [head, rest] = message.split('\n');
+  auto [shown, caret] = rest.split('\n');
+  size_t at = text.find(shown), column = caret.find('^');
+  if (shown.empty() || at == StringRef::npos || column == StringRef::npos ||
+      text.contains('\n'))
+    return message.str();
+  return (head + "\n" + text + "\n").str() + std::string(at + column, ' ') +
+         "^\n";
+}
+
+/// Parses `text`; throws CompilerError.
+OpPassManager parsePipeline(const std::string &text) {
   std::string errors;
   llvm::raw_string_ostream os(errors);
   FailureOr<OpPassManager> parsed = parsePassPipeline(text, os);
-  if (failed(parsed)) {
-    CompilerError error;
-    error.text = errors;
-    error.diagnostics.emplace_back("error", errors);
-    throw error;
-  }
+  if (succeeded(parsed))
+    return *parsed;
+  CompilerError error;
+  error.text = showUsersText(errors, text);
+  error.diagnostics.emplace_back("error", error.text);
+  throw error;
+}
+
+/// The pipeline text in its full form; throws with a caret under `text`.
+std::string checkPipeline(const std::string &text) {
+  std::shared_ptr<MLIRContext> context = makeContext();
+  OpPassManager parsed = parsePipeline(text);
   std::string printed;
   llvm::raw_string_ostream out(printed);
-  parsed->printAsTextualPipeline(out);
+  parsed.printAsTextualPipeline(out);
   return printed;
 }
 
 DiagnosticList runPipeline(Module &module, const std::string &text) {
-  std::string errors;
-  llvm::raw_string_ostream os(errors);
-  FailureOr<OpPassManager> parsed = parsePassPipeline(text, os);
-  if (failed(parsed)) {
-    CompilerError error;
-    error.text = errors;
-    error.diagnostics.emplace_back("error", errors);
-    throw error;
-  }
+  OpPassManager parsed = parsePipeline(text);
   ffn::DiagnosticPrinter collector(module.context.get(), "", nullptr);
-  PassManager manager(module.context.get(), parsed->getOpAnchorName());
-  static_cast<OpPassManager &>(manager) = *parsed;
+  PassManager manager(module.context.get(), parsed.getOpAnchorName());
+  static_cast<OpPassManager &>(manager) = parsed;
   LogicalResult result = success();
   {
     nb::gil_scoped_release release;
