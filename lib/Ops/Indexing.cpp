@@ -155,13 +155,13 @@ static LogicalResult shapeNonZero(ShapeContext &ctx) {
   SymValue result;
   result.elementType = IntegerType::get(ctx.node.getContext(), 64);
   std::optional<SmallVector<int64_t>> values = input.constants();
-  if (values && input.rank() == 1) {
+  // Exporters spell a range as the indices of a vector of ones.
+  if (values && input.rank() == 1 && !llvm::is_contained(*values, 0)) {
+    int64_t count = values->size();
+    result.dims = Dims{DimExpr(1), DimExpr(count)};
     result.contents.emplace();
-    for (auto [i, v] : llvm::enumerate(*values))
-      if (v != 0)
-        result.contents->push_back(DimExpr(static_cast<int64_t>(i)));
-    result.dims = Dims{DimExpr(1),
-                       DimExpr(static_cast<int64_t>(result.contents->size()))};
+    for (int64_t i = 0; i < count; ++i)
+      result.contents->push_back(DimExpr(i));
   } else {
     result.dims =
         Dims{input.dims ? DimExpr(input.rank()) : DimExpr(), ctx.freshSymbol()};
