@@ -93,6 +93,11 @@ void mlir::ffn::registerImportFlags() {
     flags = new Flags;
 }
 
+cl::OptionCategory &mlir::ffn::getImportFlagCategory() {
+  registerImportFlags();
+  return flags->category;
+}
+
 ImportOptions mlir::ffn::getImportOptionsFromFlags() {
   ImportOptions options;
   if (!flags)

@@ -21,11 +21,6 @@ namespace mlir::ffn {
 /// the text shows them; larger ones stay in the file.
 inline constexpr uint64_t kInlineConstantBytes = 64;
 
-/// Dense elements of packed little-endian bytes of any element type; null
-/// where the type has no dense form or the size is wrong.
-DenseElementsAttr makeDenseElements(RankedTensorType type,
-                                    ArrayRef<uint8_t> bytes);
-
 /// Builds the module of one model that passed Phase A.
 class ModelImporter {
 public:

@@ -9,11 +9,17 @@
 
 #include "ffn-mlir/Import/Importer.h"
 
+namespace llvm::cl {
+class OptionCategory;
+} // namespace llvm::cl
+
 namespace mlir::ffn {
 
 /// Registers one flag for each limit and policy (`--strict`, `--no-mmap`,
 /// `--max-rank=N` ...). Call before parsing the command line.
 void registerImportFlags();
+/// Their category, for `--help`.
+llvm::cl::OptionCategory &getImportFlagCategory();
 /// What the flags say; the defaults if they were not registered.
 ImportOptions getImportOptionsFromFlags();
 

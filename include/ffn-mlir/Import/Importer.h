@@ -42,6 +42,11 @@ OwningOpRef<ModuleOp> importONNXBytes(llvm::ArrayRef<uint8_t> bytes,
                                       llvm::StringRef name, MLIRContext *ctx,
                                       const ImportOptions &options = {});
 
+/// Dense elements of packed little-endian bytes of any element type; null
+/// where the type has no dense form or the size is wrong.
+DenseElementsAttr makeDenseElements(RankedTensorType type,
+                                    llvm::ArrayRef<uint8_t> bytes);
+
 enum class ModelFormat { ONNX, Text, Bytecode };
 
 /// By content: bytecode has its magic number; text is valid UTF-8 without
