@@ -77,7 +77,7 @@ LogicalResult mlir::ffn::prepareToSave(ModuleOp module, StringRef output,
       std::string error;
       if (failed(store.writeDerived(weights, error)))
         return module.emitError("cannot write '")
-               << weights << "': " << error << " [FFN-E101]";
+               << weights << "': " << error << " [FFN-O101]";
       rebaseFilePaths(module, store.getBaseDirectory(), folder);
       SmallString<256> relative(
           getRelativePath(folder, path::parent_path(weights)));
@@ -102,7 +102,7 @@ LogicalResult mlir::ffn::saveModule(ModuleOp module, StringRef output,
   llvm::raw_string_ostream os(text);
   if (options.bytecode) {
     if (failed(writeBytecodeToFile(*copy, os)))
-      return module.emitError("cannot be written as bytecode [FFN-E101]");
+      return module.emitError("cannot be written as bytecode [FFN-O101]");
   } else {
     copy->print(os);
     os << '\n';
@@ -115,7 +115,7 @@ LogicalResult mlir::ffn::saveModule(ModuleOp module, StringRef output,
     std::string reason = llvm::outs().error().message();
     llvm::outs().clear_error();
     return module.emitError("cannot write to stdout: ")
-           << reason << " [FFN-E101]";
+           << reason << " [FFN-O101]";
   }
   CodedErrors errors;
   OutputFile file;

@@ -11,7 +11,7 @@
 //   E203  no opset fits the versions of all nodes
 //   E204  a weight cannot be written
 //   E205  the file would exceed protobuf's 2 GiB
-//   E101, E102  the output file (WireWriter.h)
+//   O101, O102  the output file (WireWriter.h)
 //
 //===----------------------------------------------------------------------===//
 
