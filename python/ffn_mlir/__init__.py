@@ -57,6 +57,15 @@ class Module:
     def __str__(self) -> str:
         return str(self._handle)
 
+    def export_onnx(self, path: str | os.PathLike[str], *, external_data: bool = False) -> None:
+        """Writes the model as ONNX; weights beside it on request or above 1.5 GB.
+
+        The ops of the ffn dialect must have been decomposed and weights
+        materialized (``ffn-decompose,ffn-materialize-weights``). Raises
+        :class:`Error`; no file is left behind then.
+        """
+        self._handle.export_onnx(os.fspath(path), external_data)
+
 
 class PassManager:
     """A pass pipeline, text-compatible with ``ffn-opt --pass-pipeline`` both ways."""

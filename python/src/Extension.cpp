@@ -10,6 +10,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Driver/Inspect.h"
+#include "ffn-mlir/Export/Exporter.h"
 #include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
@@ -198,13 +199,29 @@ std::string inspect(Module &module) {
   return text;
 }
 
+void exportModule(Module &module, const std::string &path, bool externalData) {
+  ffn::DiagnosticPrinter collector(module.context.get(), "", nullptr);
+  ffn::ExportOptions options;
+  if (externalData)
+    options.externalDataThreshold = 0;
+  LogicalResult result = success();
+  {
+    nb::gil_scoped_release release;
+    result = ffn::exportONNX(*module.op, path, options);
+  }
+  if (failed(result))
+    raise(collector, path + ": cannot be written");
+}
+
 } // namespace
 
 NB_MODULE(_ffn_mlir, m) {
   nb::class_<Module>(m, "Module")
       .def("__str__", &printModule)
       .def("run", &runPipeline, nb::arg("pipeline"))
-      .def("inspect", &inspect);
+      .def("inspect", &inspect)
+      .def("export_onnx", &exportModule, nb::arg("path"),
+           nb::arg("external_data"));
   m.def("load", &loadModule, nb::arg("path"), nb::arg("strict"),
         nb::arg("allow_symlinks"), nb::arg("allow_hardlinks"));
   m.def("parse", &parseModule, nb::arg("text"));

@@ -55,3 +55,11 @@ def test_inspect_leaves_the_module_alone():
 def test_import_order_does_not_matter(order):
     code = "\n".join(f"import {name}" for name in order.split(",")) + "\nimport ffn_mlir\nffn_mlir.PassManager.parse('builtin.module(cse)')"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_rewritten_model_is_written_as_onnx(tmp_path):
+    onnx = __import__("onnx")
+    module = ffn_mlir.parse_module(MODULE.replace("func.func", 'module attributes {onnx.model = {ir_version = 8 : i64, opset_imports = {ai.onnx = 17 : i64}}} {\nfunc.func', 1) + "}")
+    ffn_mlir.PassManager.parse("builtin.module(ffn-raise,ffn-decompose,ffn-materialize-weights)").run(module)
+    module.export_onnx(tmp_path / "m.onnx")
+    assert [node.op_type for node in onnx.load(str(tmp_path / "m.onnx")).graph.node] == ["Relu"]

@@ -102,4 +102,29 @@ def FFNDecompose : Pass<"ffn-decompose", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
 }
 
+def FFNMaterializeWeights : Pass<"ffn-materialize-weights", "::mlir::ModuleOp"> {
+  let summary = "Compute weight expressions and leave plain weights";
+  let description = [{
+    **What.** Every weight expression that something other than a weight
+    expression uses becomes one `ffn.weight`: inline up to 4 KiB, else appended
+    to `@derived`. Bytes are computed in blocks, once for each expression.
+
+    **Pre-conditions.** The files of the spans can be read.
+
+    **Post-conditions.** No weight expression but `ffn.weight` is left.
+
+    **Before and after.**
+    ```mlir
+    %t = ffn.transpose %w : tensor<8x4xf32>
+    ```
+    ```mlir
+    %t = ffn.weight #ffn.span<"w" in @derived, 0, 128> : tensor<4x8xf32>
+    ```
+
+    **Numerical class.** exact for selections and layouts; products and sums
+    are computed in float64 and rounded once.
+  }];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
 #endif // FFN_MLIR_DIALECT_FFN_TRANSFORMS_PASSES_TD
