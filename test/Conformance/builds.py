@@ -22,7 +22,9 @@ def tool(name, build=None):
 
 
 def asan_build():
-    """The sanitizer build beside the chosen one."""
+    """The sanitizer build beside the chosen one; used where FFN_ASAN_TOOLS=1 asks for it."""
+    if os.environ.get("FFN_ASAN_TOOLS") != "1":
+        return pathlib.Path("/nonexistent")
     if folder := os.environ.get("FFN_BUILD_DIR"):
         return pathlib.Path(folder).parent / "asan"
     return ROOT / "build" / "asan"

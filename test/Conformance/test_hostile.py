@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import time
@@ -148,6 +149,13 @@ def weights(path):
     return found
 
 
+def without_links(path, folder):
+    """A copy of the model for the oracles, which refuse links that we accept."""
+    plain = folder / "plain"
+    shutil.copytree(pathlib.Path(path).parent, plain)
+    return plain / pathlib.Path(path).name
+
+
 @pytest.mark.parametrize("case_id", CASE_IDS)
 @pytest.mark.parametrize("variant", variants("ffn-translate", "--export-onnx"))
 def test_import(case_id, variant, cases, tmp_path):
@@ -167,10 +175,11 @@ def test_import(case_id, variant, cases, tmp_path):
     done = run([tool, "--export-onnx", imported, "-o", exported], tmp_path, sanitizer, stack)
     assert done.code == 0, done.stderr
     check_limits(done)
-    ours, theirs = weights(exported), weights(pathlib.Path(accepted))
+    original = without_links(accepted, tmp_path)
+    ours, theirs = weights(exported), weights(original)
     assert all(ours[name] == bits for name, bits in theirs.items() if name in ours)
     assert "W" in ours or "W" not in theirs, "the weight is gone"
     if case.computes and not sanitizer:
         feed = {"x": numpy.array([[1, -2, 3, 0.25]], numpy.float32)}
-        for a, b in zip(compute(accepted, feed), compute(exported, feed)):
+        for a, b in zip(compute(original, feed), compute(exported, feed)):
             assert a.tobytes() == b.tobytes() or numpy.array_equal(a, b, equal_nan=True)
