@@ -7,6 +7,7 @@
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Dialect/CPU/IR/CPU.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "ffn-mlir/Interpreter/Interpreter.h"
 #include "ffn-mlir/Ops/OpTable.h"
@@ -41,4 +42,5 @@ void mlir::ffn::registerAllDialects(DialectRegistry &registry) {
 void mlir::ffn::registerAllPasses() {
   registerTransformsPasses();
   registerShapePasses();
+  registerFFNPasses();
 }

@@ -1,0 +1,22 @@
+//===- Passes.h - Passes over the ffn dialect -------------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_DIALECT_FFN_TRANSFORMS_PASSES_H
+#define FFN_MLIR_DIALECT_FFN_TRANSFORMS_PASSES_H
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/Pass.h"
+
+namespace mlir::ffn {
+
+#define GEN_PASS_DECL
+#define GEN_PASS_REGISTRATION
+#include "ffn-mlir/Dialect/FFN/Transforms/Passes.h.inc"
+
+} // namespace mlir::ffn
+
+#endif // FFN_MLIR_DIALECT_FFN_TRANSFORMS_PASSES_H
