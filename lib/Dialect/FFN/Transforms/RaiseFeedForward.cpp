@@ -104,16 +104,20 @@ static std::string explainSource(Value value) {
     if (weight && definedBy(weight, "DequantizeLinear"))
       return "the weight of " + describe(node.getOperation()) + " is quantised";
     if (weight && !isConstant(weight))
-      return "the weight of " + describe(node.getOperation()) + " is not constant";
-    return describe(node.getOperation()) + " is not a product of rows with a matrix";
+      return "the weight of " + describe(node.getOperation()) +
+             " is not constant";
+    return describe(node.getOperation()) +
+           " is not a product of rows with a matrix";
   }
   if (op == "Add")
     return "what " + describe(node.getOperation()) +
            " adds is not a constant vector of the hidden width";
   if (op == "Cast")
-    return describe(node.getOperation()) + " changes the element type between the linear and "
-                            "the activation";
-  return "the activation reads " + describe(node.getOperation()) + ", not a linear";
+    return describe(node.getOperation()) +
+           " changes the element type between the linear and "
+           "the activation";
+  return "the activation reads " + describe(node.getOperation()) +
+         ", not a linear";
 }
 
 bool Raiser::raiseFeedForward(LinearOp down, std::string &why) {

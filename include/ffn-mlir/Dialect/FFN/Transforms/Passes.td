@@ -72,4 +72,34 @@ def FFNListFFNs : Pass<"ffn-list-ffns", "::mlir::ModuleOp"> {
   }];
 }
 
+def FFNDecompose : Pass<"ffn-decompose", "::mlir::ModuleOp"> {
+  let summary = "Write every operation of the ffn dialect as standard onnx nodes";
+  let description = [{
+    **What.** The inverse of `ffn-raise`: sublayers are inlined, norms, linears,
+    networks and attention become nodes of the model's opset (from 17 on a
+    layer norm is one `LayerNormalization`, from 20 on a GELU is one `Gelu`).
+
+    **Pre-conditions.** Opset 7 or later; 9 for the exact GELU and masks, 11
+    for causal attention. Ranks are known.
+
+    **Post-conditions.** Of the ffn dialect only `ffn.file`, `ffn.weight` and
+    weight expressions remain; `ffn-materialize-weights` or the exporter turns
+    the latter into bytes. Nodes have the names that locations kept.
+
+    **Before and after.**
+    ```mlir
+    %y = ffn.linear %x, %w bias %b : tensor<8xf32> : tensor<?x4xf32>, tensor<8x4xf32> -> tensor<?x8xf32>
+    ```
+    ```mlir
+    %t = ffn.transpose %w : tensor<8x4xf32>
+    %p = onnx.node "MatMul" v13 (%x, %t) : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+    %y = onnx.node "Add" v14 (%p, %b) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+    ```
+
+    **Numerical class.** exact, up to re-association. A row of attention whose
+    additive mask is -inf throughout is NaN in ONNX and zero in `ffn.attention`.
+  }];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
+}
+
 #endif // FFN_MLIR_DIALECT_FFN_TRANSFORMS_PASSES_TD
