@@ -114,8 +114,7 @@ static std::string explainSource(Value value) {
            " adds is not a constant vector of the hidden width";
   if (op == "Cast")
     return describe(node.getOperation()) +
-           " changes the element type between the linear and "
-           "the activation";
+           " changes the element type inside it";
   return "the activation reads " + describe(node.getOperation()) +
          ", not a linear";
 }
@@ -138,12 +137,18 @@ bool Raiser::raiseFeedForward(LinearOp down, std::string &why) {
     up = *part;
     pattern.insert_range(match->ops);
   } else {
+    if (NodeOp cast = definedBy(hidden, "Cast"))
+      why =
+          describe(cast.getOperation()) + " changes the element type inside it";
     NodeOp mul = definedBy(hidden, "Mul");
     if (!mul || !mul.getInput(0) || !mul.getInput(1))
       return false;
     bool found = false;
     for (unsigned i : {0u, 1u}) {
-      auto match = matchActivation(mul.getInput(i), why);
+      std::string gateWhy;
+      auto match = matchActivation(mul.getInput(i), gateWhy);
+      if (why.empty())
+        why = gateWhy;
       auto gatePart = match ? matchPart(match->input) : std::nullopt;
       auto upPart = matchPart(mul.getInput(1 - i));
       if (!gatePart || !upPart) {

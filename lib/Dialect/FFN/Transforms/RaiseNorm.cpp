@@ -373,10 +373,12 @@ bool Raiser::raiseDecomposedNorm(NodeOp node) {
       nearMiss(node, normName, why);
       return false;
     }
-    // `x * rsqrt(var + eps)` with the mean taken off elsewhere is the folded
-    // form, which its last node matches.
+    // Parts of the folded form, which its last node matches.
     OpSet centered;
-    if (matchCentered(dev.square, centered, why) == numerator)
+    Value whole = matchCentered(dev.square, centered, why);
+    NodeOp mean = definedBy(numerator, "ReduceMean");
+    if (isConstant(numerator) || (whole && whole == numerator) ||
+        (whole && mean && mean.getInput(0) == whole))
       return false;
     if (dev.square != numerator) {
       nearMiss(node, normName,

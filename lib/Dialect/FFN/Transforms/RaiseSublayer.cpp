@@ -238,8 +238,11 @@ static SmallVector<StringRef> splitName(StringRef name) {
 static StringRef getSourceKey(Value weight) {
   for (unsigned depth = 0; weight && depth < 8; ++depth) {
     if (auto op = weight.getDefiningOp<WeightOp>()) {
-      auto span = llvm::dyn_cast<SpanAttr>(op.getValue());
-      return span ? span.getKey().getValue() : StringRef();
+      if (auto span = llvm::dyn_cast<SpanAttr>(op.getValue()))
+        return span.getKey().getValue();
+      // An inline weight has its name beside it.
+      auto name = op->getAttrOfType<StringAttr>("onnx.name");
+      return name ? name.getValue() : StringRef();
     }
     auto expr = weight.getDefiningOp<WeightExprInterface>();
     SmallVector<Value> sources =
