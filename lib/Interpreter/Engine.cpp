@@ -119,6 +119,9 @@ LogicalResult Engine::reserve(Operation *op, uint64_t elements) {
 
 FailureOr<EvalTensor> Engine::allocate(Operation *op, Type elementType,
                                        ArrayRef<int64_t> shape) {
+  if (!elementType || !(elementType.isIntOrIndexOrFloat() ||
+                        llvm::isa<onnx::StringType>(elementType)))
+    return evalError(op, "E101", "the element type is not evaluated");
   std::optional<int64_t> count = countElements(shape);
   if (!count)
     return evalError(op, "E102",

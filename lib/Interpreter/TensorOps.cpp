@@ -347,8 +347,16 @@ mlir::ffn::normalizeRows(Operation *op, EvalState &state, const EvalTensor &x,
                          EvalTensor *means, EvalTensor *inverses) {
   FailureOr<EvalTensor> result =
       state.allocate(op, x.getElementType(), x.getShape());
-  if (failed(result) || result->getNumElements() == 0)
+  if (failed(result))
+    return failure();
+  if (result->getNumElements() == 0) {
+    // Rows of nothing have no mean.
+    for (EvalTensor *statistic : {means, inverses})
+      if (statistic)
+        llvm::fill(statistic->mutableFloats(),
+                   std::numeric_limits<double>::quiet_NaN());
     return result;
+  }
   ArrayRef<double> in = x.floats();
   MutableArrayRef<double> out = result->mutableFloats();
   for (const EvalTensor *factor : {&scale, &bias})

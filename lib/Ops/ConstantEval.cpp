@@ -116,66 +116,6 @@ static LogicalResult evalConstantOfShape(EvalContext &ctx) {
 // Cast
 //===----------------------------------------------------------------------===//
 
-/// The MLIR type of an ONNX data type number; null for an unknown one.
-static Type elementTypeOf(MLIRContext *ctx, int64_t dataType) {
-  auto integer = [&](unsigned width) { return IntegerType::get(ctx, width); };
-  auto unsignedInteger = [&](unsigned width) {
-    return IntegerType::get(ctx, width, IntegerType::Unsigned);
-  };
-  switch (dataType) {
-  case 1:
-    return Float32Type::get(ctx);
-  case 2:
-    return unsignedInteger(8);
-  case 3:
-    return integer(8);
-  case 4:
-    return unsignedInteger(16);
-  case 5:
-    return integer(16);
-  case 6:
-    return integer(32);
-  case 7:
-    return integer(64);
-  case 8:
-    return onnx::StringType::get(ctx);
-  case 9:
-    return integer(1);
-  case 10:
-    return Float16Type::get(ctx);
-  case 11:
-    return Float64Type::get(ctx);
-  case 12:
-    return unsignedInteger(32);
-  case 13:
-    return unsignedInteger(64);
-  case 16:
-    return BFloat16Type::get(ctx);
-  case 17:
-    return Float8E4M3FNType::get(ctx);
-  case 18:
-    return Float8E4M3FNUZType::get(ctx);
-  case 19:
-    return Float8E5M2Type::get(ctx);
-  case 20:
-    return Float8E5M2FNUZType::get(ctx);
-  case 21:
-    return unsignedInteger(4);
-  case 22:
-    return integer(4);
-  case 23:
-    return Float4E2M1FNType::get(ctx);
-  case 24:
-    return Float8E8M0FNUType::get(ctx);
-  case 25:
-    return unsignedInteger(2);
-  case 26:
-    return integer(2);
-  default:
-    return {};
-  }
-}
-
 /// Before version 6, `to` is the name of the type.
 static int64_t dataTypeByName(StringRef name) {
   static const std::pair<StringRef, int64_t> names[] = {
@@ -265,7 +205,7 @@ static LogicalResult evalCast(EvalContext &ctx) {
   int64_t number = ctx.getInt("to", 0);
   if (ctx.version() < 6 && number == 0)
     number = dataTypeByName(ctx.getString("to", ""));
-  Type type = elementTypeOf(ctx.node.getContext(), number);
+  Type type = getONNXElementType(ctx.node.getContext(), number);
   if (!type)
     return ctx.error("data type " + Twine(number) + " is not known");
   return castTo(ctx, type);
@@ -282,7 +222,7 @@ static LogicalResult evalBitCast(EvalContext &ctx) {
   FailureOr<EvalTensor> x = ctx.require(0);
   if (failed(x))
     return failure();
-  Type type = elementTypeOf(ctx.node.getContext(), ctx.getInt("to", 0));
+  Type type = getONNXElementType(ctx.node.getContext(), ctx.getInt("to", 0));
   SmallVector<char> bytes;
   if (!type || failed(x->toBytes(bytes)))
     return ctx.error("the types have no bytes");
@@ -355,7 +295,7 @@ static LogicalResult evalEyeLike(EvalContext &ctx) {
   if (x->getRank() != 2)
     return ctx.error("needs a matrix");
   int64_t number = ctx.getInt("dtype", 0), k = ctx.getInt("k", 0);
-  Type type = number ? elementTypeOf(ctx.node.getContext(), number)
+  Type type = number ? getONNXElementType(ctx.node.getContext(), number)
                      : x->getElementType();
   if (!type || llvm::isa<onnx::StringType>(type))
     return ctx.error("data type " + Twine(number) + " is not known");

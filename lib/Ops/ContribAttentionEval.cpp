@@ -47,7 +47,9 @@ static FailureOr<EvalTensor> totalBias(EvalContext &ctx, EvalTensor mask,
                (rank == 1 && (count == batch || count == 2 * batch ||
                               count == 3 * batch + 2)) ||
                (rank == 2 && count == batch * keys) ||
-               (rank == 3 && count == batch * length * keys);
+               (rank == 3 && count == batch * length * keys) ||
+               (rank == 4 && mask.getDim(0) == batch && mask.getDim(1) == 1 &&
+                mask.getDim(2) >= keys && mask.getDim(3) >= keys);
   if (!known)
     return ctx.error("a mask of shape " + shapeText(mask.getShape()) +
                          " is not evaluated",
@@ -62,6 +64,9 @@ static FailureOr<EvalTensor> totalBias(EvalContext &ctx, EvalTensor mask,
       return mask.ints()[b * keys + t] <= 0;
     case 3:
       return mask.ints()[(b * length + s) * keys + t] <= 0;
+    case 4: // A square of the longest sequence, indexed by positions.
+      return mask.ints()[(b * mask.getDim(2) + past + s) * mask.getDim(3) +
+                         t] <= 0;
     default:
       return false;
     }

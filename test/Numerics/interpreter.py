@@ -5,6 +5,7 @@ build/release of this checkout), FFN_SHARED the folder with models.
 """
 import os
 import pathlib
+import re
 import subprocess
 import tempfile
 
@@ -27,12 +28,12 @@ def shared_dir():
 
 
 class InterpreterError(Exception):
-    """The driver's messages; `code` is the first FFN code in them."""
+    """The driver's messages; `code` is that of the first error in them."""
 
     def __init__(self, text):
         super().__init__(text)
-        start = text.find("[FFN-")
-        self.code = text[start + 5 : text.find("]", start)] if start >= 0 else ""
+        found = re.search(r"error: .*\[FFN-(\w+)\]", text)
+        self.code = found.group(1) if found else ""
 
 
 def interpret(model, feeds, tool="ffn-interpret", extra=()):
