@@ -1,6 +1,6 @@
 """Runs the reference interpreter and ONNX Runtime on the same inputs.
 
-The environment: FFN_BUILD names the build folder (default: build/dev, then
+The environment: FFN_BUILD_DIR names the build folder (default: build/dev, then
 build/release of this checkout), FFN_SHARED the folder with models.
 """
 import os
@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def build_dir():
-    candidates = [os.environ.get("FFN_BUILD"), ROOT / "build/dev", ROOT / "build/release"]
+    candidates = [os.environ.get("FFN_BUILD_DIR"), ROOT / "build/dev", ROOT / "build/release"]
     for folder in candidates:
         if folder and (pathlib.Path(folder) / "bin/ffn-interpret").exists():
             return pathlib.Path(folder)

@@ -15,7 +15,7 @@ from interpreter import InterpreterError, build_dir, error_of, interpret, ort_se
 
 SHARED = shared_dir()
 pytestmark = [
-    pytest.mark.skipif(build_dir() is None, reason="ffn-interpret is not built (set FFN_BUILD)"),
+    pytest.mark.skipif(build_dir() is None, reason="ffn-interpret is not built (set FFN_BUILD_DIR)"),
     pytest.mark.skipif(SHARED is None, reason="no shared models (set FFN_SHARED)"),
 ]
 MODELS = SHARED / "models" if SHARED else None

@@ -7,7 +7,7 @@ from onnx.reference import ReferenceEvaluator
 
 from interpreter import InterpreterError, build_dir, error_of, interpret, ort_session
 
-pytestmark = pytest.mark.skipif(build_dir() is None, reason="ffn-interpret is not built (set FFN_BUILD)")
+pytestmark = pytest.mark.skipif(build_dir() is None, reason="ffn-interpret is not built (set FFN_BUILD_DIR)")
 
 HEAD = '<ir_version: 9, opset_import: ["" : 18, "loc" : 1]>\n'
 X = np.arange(6, dtype=np.float32).reshape(2, 3) - 2

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 import op_cases
 from interpreter import InterpreterError, build_dir, error_of, interpret, ort_session
 
-pytestmark = pytest.mark.skipif(build_dir() is None, reason="ffn-interpret is not built (set FFN_BUILD)")
+pytestmark = pytest.mark.skipif(build_dir() is None, reason="ffn-interpret is not built (set FFN_BUILD_DIR)")
 
 
 def to_tensor(array, name):
