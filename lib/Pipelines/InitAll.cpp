@@ -12,6 +12,7 @@
 #include "ffn-mlir/Interpreter/Interpreter.h"
 #include "ffn-mlir/Ops/OpTable.h"
 #include "ffn-mlir/Ops/Passes.h"
+#include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Func/Extensions/InlinerExtension.h"
@@ -41,6 +42,7 @@ void mlir::ffn::registerAllDialects(DialectRegistry &registry) {
 
 void mlir::ffn::registerAllPasses() {
   registerTransformsPasses();
+  cpu::registerKernelPasses();
   registerShapePasses();
   registerFFNPasses();
 }

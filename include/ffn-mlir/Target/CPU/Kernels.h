@@ -85,6 +85,9 @@ std::unique_ptr<Pass> createAssignKernelsPass(Level level = Level::Avx2);
 func::FuncOp emitKernel(OpBuilder &builder, Location loc, Attribute key,
                         StringRef name);
 
+/// The level that a key names.
+Level getKernelLevel(Attribute key);
+
 /// Name of the function of a key, made of its parameters.
 std::string getKernelName(Attribute key);
 
