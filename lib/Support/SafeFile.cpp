@@ -257,7 +257,8 @@ LogicalResult SafeFile::read(uint64_t offset, MutableArrayRef<uint8_t> buffer,
 
 std::optional<ArrayRef<uint8_t>> SafeFile::view(uint64_t offset,
                                                 uint64_t length) {
-  if (!mapped || offset > size || length > size - offset)
+  if (!mapped || offset > size || length > size - offset ||
+      sha1Pending.load(std::memory_order_acquire))
     return std::nullopt;
   return ArrayRef<uint8_t>(base + offset, length);
 }

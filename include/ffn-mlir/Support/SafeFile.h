@@ -70,7 +70,8 @@ public:
   llvm::LogicalResult read(uint64_t offset,
                            llvm::MutableArrayRef<uint8_t> buffer,
                            CodedErrors &errors);
-  /// A view of mapped bytes, nullopt if not mapped or out of range. Valid as
+  /// A view of mapped bytes, nullopt if not mapped, out of range, or under a
+  /// checksum that was not checked yet. Valid as
   /// long as this object. Bytes of a file that was truncated meanwhile read
   /// as zero, and `checkUnchanged` fails.
   std::optional<llvm::ArrayRef<uint8_t>> view(uint64_t offset, uint64_t length);

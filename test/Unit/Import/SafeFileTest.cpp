@@ -273,9 +273,15 @@ TEST_F(Files, Checksums) {
   file = open(later);
   EXPECT_TRUE(succeeded(file->requireSha1(bad, 10, "t", later)));
   Bytes buffer(4);
+  EXPECT_FALSE(file->view(0, 4));
   EXPECT_TRUE(failed(file->read(0, buffer, later)));
   EXPECT_TRUE(failed(file->read(0, buffer, later)));
   EXPECT_EQ(codes(later), "I107 I107");
+  file = open(later);
+  EXPECT_TRUE(succeeded(file->requireSha1(good, 10, "t", later)));
+  EXPECT_FALSE(file->view(0, 4));
+  EXPECT_TRUE(succeeded(file->verifySha1(later)));
+  EXPECT_TRUE(file->view(0, 4));
 }
 
 TEST_F(Files, ManyFilesBeyondTheGuards) {
