@@ -198,8 +198,8 @@ bool KernelJit::compileKernel(MLIRContext &ctx, Attribute key) {
   b.setInsertionPointToStart(count.addEntryBlock());
   auto args = count.getArguments();
   TaskCount tasks = buildTaskCount(b, loc, key, args.drop_back(1));
-  for (auto [i, value] :
-       llvm::enumerate(ArrayRef<Value>{tasks.tasks, tasks.grain}))
+  Value counts[] = {tasks.tasks, tasks.grain};
+  for (auto [i, value] : llvm::enumerate(counts))
     memref::StoreOp::create(
         b, value, args.back(),
         ValueRange{arith::ConstantIndexOp::create(b, i).getResult()});
