@@ -15,37 +15,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Diagnostic", "Error", "Module", "PassManager", "inspect", "load_onnx", "parse_module"]
+from . import _ffn_mlir
+from ._errors import Diagnostic, Error
+from ._model import Model, ModelInfo, Session, Value, load
 
-
-@dataclass(frozen=True)
-class Diagnostic:
-    """One message of the compiler: severity (error, warning, remark, note) and text."""
-
-    severity: str
-    text: str
-
-
-class Error(Exception):
-    """A diagnosed failure.
-
-    ``code`` is the stable code of the first error, such as ``"FFN-I101"``, or
-    ``None`` where the failure has none (a pipeline that does not parse);
-    ``diagnostics`` are all messages up to it.
-    """
-
-    def __init__(self, text: str, diagnostics: list[tuple[str, str]] | None = None):
-        super().__init__(text)
-        self.diagnostics = [Diagnostic(severity, message) for severity, message in diagnostics or []]
-        found = re.search(r"\[(FFN-[A-Z]\d+)\]", text)
-        self.code = found.group(1) if found else None
-
-
-from . import _ffn_mlir  # noqa: E402  (Error must exist before the extension raises it)
+__all__ = [
+    "Diagnostic",
+    "Error",
+    "Model",
+    "ModelInfo",
+    "Module",
+    "PassManager",
+    "Session",
+    "Value",
+    "inspect",
+    "load",
+    "load_onnx",
+    "parse_module",
+]
 
 
 class Module:

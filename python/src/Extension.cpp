@@ -9,6 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Binding.h"
 #include "ffn-mlir/Driver/Inspect.h"
 #include "ffn-mlir/Export/Exporter.h"
 #include "ffn-mlir/Import/Importer.h"
@@ -32,16 +33,6 @@ namespace nb = nanobind;
 using namespace mlir;
 
 namespace {
-
-/// Severity and text of each message, as the Python side takes them.
-using DiagnosticList = std::vector<std::pair<std::string, std::string>>;
-
-/// Becomes ffn_mlir.Error on the Python side.
-struct CompilerError : std::exception {
-  DiagnosticList diagnostics;
-  std::string text;
-  const char *what() const noexcept override { return text.c_str(); }
-};
 
 const char *severityName(DiagnosticSeverity severity) {
   switch (severity) {
@@ -151,10 +142,7 @@ OpPassManager parsePipeline(const std::string &text) {
   FailureOr<OpPassManager> parsed = parsePassPipeline(text, os);
   if (succeeded(parsed))
     return *parsed;
-  CompilerError error;
-  error.text = showUsersText(errors, text);
-  error.diagnostics.emplace_back("error", error.text);
-  throw error;
+  throw CompilerError(showUsersText(errors, text));
 }
 
 /// The pipeline text in its full form; throws with a caret under `text`.
@@ -226,6 +214,7 @@ NB_MODULE(_ffn_mlir, m) {
         nb::arg("allow_symlinks"), nb::arg("allow_hardlinks"));
   m.def("parse", &parseModule, nb::arg("text"));
   m.def("check_pipeline", &checkPipeline, nb::arg("text"));
+  bindRuntime(m);
   nb::register_exception_translator(
       [](const std::exception_ptr &pointer, void *) {
         try {

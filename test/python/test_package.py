@@ -1,8 +1,11 @@
 """The Python package: loading, pipelines, errors."""
+import importlib.util
+import inspect
 import subprocess
 import sys
 
 import pytest
+from conftest import BUILD, ROOT
 
 import ffn_mlir
 
@@ -51,10 +54,55 @@ def test_inspect_leaves_the_module_alone():
     assert str(module) == before
 
 
-@pytest.mark.parametrize("order", ["onnxruntime,ffn_mlir", "ffn_mlir,onnxruntime", "onnx,ffn_mlir", "ffn_mlir,onnx"])
-def test_import_order_does_not_matter(order):
-    code = "\n".join(f"import {name}" for name in order.split(",")) + "\nimport ffn_mlir\nffn_mlir.PassManager.parse('builtin.module(cse)')"
+@pytest.mark.parametrize("other", ["onnx", "onnxruntime", "torch"])
+@pytest.mark.parametrize("first", [True, False])
+def test_import_order_does_not_matter(other, first):
+    if importlib.util.find_spec(other) is None:
+        pytest.skip(f"{other} is not installed")
+    order = ["ffn_mlir", other] if first else [other, "ffn_mlir"]
+    use = {
+        "onnx": "onnx.ModelProto().SerializeToString()",
+        "onnxruntime": "onnxruntime.SessionOptions()",
+        "torch": "assert float(torch.ones(3).sum()) == 3",
+    }[other]
+    code = f"""
+import {order[0]}, {order[1]}
+import ffn_mlir
+assert 'canonicalize' in str(ffn_mlir.PassManager.parse('builtin.module(canonicalize)'))
+try:
+    ffn_mlir.PassManager.parse('builtin.module(')
+    raise SystemExit('no error')
+except ffn_mlir.Error:
+    pass
+{use}
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_stub_of_the_extension_is_current():
+    result = subprocess.run([sys.executable, ROOT / "scripts" / "gen_stub.py", "--check", BUILD], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def public_callables():
+    for name in ffn_mlir.__all__:
+        entry = getattr(ffn_mlir, name)
+        yield name, entry
+        if inspect.isclass(entry) and not issubclass(entry, Exception):
+            for member, value in inspect.getmembers(entry):
+                if not member.startswith("_") and (inspect.isroutine(value) or isinstance(value, property)):
+                    yield f"{name}.{member}", value.fget if isinstance(value, property) else value
+
+
+@pytest.mark.parametrize("name,entry", [pytest.param(name, entry, id=name) for name, entry in public_callables()])
+def test_public_names_are_documented_and_typed(name, entry):
+    assert inspect.getdoc(entry), name
+    if inspect.isclass(entry):
+        return
+    hints = inspect.signature(entry)
+    assert hints.return_annotation is not inspect.Signature.empty, name
+    for parameter in hints.parameters.values():
+        assert parameter.name in ("self", "cls") or parameter.annotation is not inspect.Parameter.empty, (name, parameter)
 
 
 def test_rewritten_model_is_written_as_onnx(tmp_path):
