@@ -370,13 +370,11 @@ static ffn_status runLocked(ffn_session *session, const ffn_tensor *inputs,
   unsigned modes = _mm_getcsr();
   _mm_setcsr(0x1f80);
   beginRun(session->threads);
-  bool finished =
+  ffn_status status =
       runWithScratch(session->scratch, ffn_model_entry, session->args);
   endRun();
   _mm_setcsr(modes);
-  return finished ? FFN_OK
-                  : fail(FFN_E_NOMEM,
-                         "no memory for intermediate results [FFN-R501]");
+  return status;
 }
 
 static ffn_status apiSessionRun(ffn_session *session, const ffn_tensor *inputs,

@@ -91,29 +91,37 @@ void Scratch::destroy() {
 namespace {
 struct Run {
   Scratch *scratch;
-  jmp_buf outOfMemory;
+  jmp_buf abandoned;
+  ffn_status status;
 };
 } // namespace
 
 static thread_local Run *currentRun;
 
-bool ffn::rt::runWithScratch(Scratch &scratch, void (*entry)(void **),
-                             void **args) {
+ffn_status ffn::rt::runWithScratch(Scratch &scratch, void (*entry)(void **),
+                                   void **args) {
   Run run;
   run.scratch = &scratch;
+  run.status = FFN_OK;
   Run *outer = currentRun;
   // Generated code holds nothing but scratch memory, so leaving it by a jump
   // loses nothing.
-  if (_setjmp(run.outOfMemory) != 0) {
+  if (_setjmp(run.abandoned) != 0) {
+    ffn_status status = currentRun->status;
     currentRun = outer;
     scratch.endRun();
-    return false;
+    return status;
   }
   currentRun = &run;
   entry(args);
   currentRun = outer;
   scratch.endRun();
-  return true;
+  return FFN_OK;
+}
+
+[[noreturn]] static void abandon(ffn_status status) {
+  currentRun->status = status;
+  _longjmp(currentRun->abandoned, 1);
 }
 
 extern "C" {
@@ -121,12 +129,26 @@ extern "C" {
 __attribute__((visibility("hidden"))) void *ffn_rt_alloc(int64_t bytes) {
   void *memory = currentRun ? currentRun->scratch->allocate(bytes) : nullptr;
   if (!memory && currentRun)
-    _longjmp(currentRun->outOfMemory, 1);
+    abandon(fail(FFN_E_NOMEM, "no memory for intermediate results "
+                              "[FFN-R501]"));
   return memory;
 }
 
 __attribute__((visibility("hidden"))) void ffn_rt_free(void *pointer) {
   if (currentRun)
     currentRun->scratch->release(pointer);
+}
+
+/// A condition on the data that generated code relies on from here on. The
+/// kinds are those of LowerScope::CheckKind.
+__attribute__((visibility("hidden"))) void ffn_rt_check(bool holds,
+                                                        int32_t kind) {
+  if (holds || !currentRun)
+    return;
+  if (kind == 0)
+    abandon(fail(FFN_E_INDEX, "an index in the inputs is out of range "
+                              "[FFN-R408]"));
+  abandon(fail(FFN_E_SHAPE, "sizes that only the run knows do not fit "
+                            "together [FFN-R403]"));
 }
 }

@@ -98,9 +98,11 @@ private:
   uint64_t bytes = 0;
 };
 
-/// Runs `entry(args)` with allocations from `scratch`; false if one failed
-/// (the run is abandoned, its memory free again).
-bool runWithScratch(Scratch &scratch, void (*entry)(void **), void **args);
+/// Runs `entry(args)` with allocations from `scratch`. Where an allocation or
+/// a check of the generated code fails, the run is abandoned, its memory is
+/// free again, and the status and the text say why.
+ffn_status runWithScratch(Scratch &scratch, void (*entry)(void **),
+                          void **args);
 
 //===----------------------------------------------------------------------===//
 // Threads

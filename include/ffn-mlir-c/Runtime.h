@@ -46,7 +46,8 @@ typedef enum ffn_status {
   FFN_E_NOMEM = 9,     /* allocation failed; the session stays usable */
   FFN_E_FEATURE = 10,  /* this machine lacks an instruction set; text names it */
   FFN_E_ARTEFACT = 11, /* the library or its weights file is damaged */
-  FFN_E_ABI = 12       /* caller and library disagree on the version */
+  FFN_E_ABI = 12,      /* caller and library disagree on the version */
+  FFN_E_INDEX = 13     /* a value of an input is no valid index */
 } ffn_status;
 
 /* The same layout as DLPack's DLDevice, DLDataType and DLTensor. */

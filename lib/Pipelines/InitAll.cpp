@@ -12,6 +12,7 @@
 #include "ffn-mlir/Interpreter/Interpreter.h"
 #include "ffn-mlir/Ops/OpTable.h"
 #include "ffn-mlir/Ops/Passes.h"
+#include "ffn-mlir/Target/CPU/Codegen.h"
 #include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Bufferization/IR/Bufferization.h"
@@ -38,11 +39,13 @@ void mlir::ffn::registerAllDialects(DialectRegistry &registry) {
   registerONNXHooks(registry);
   ffn::cpu::registerBufferizableOpInterface(registry);
   registerFFNEvaluation(registry);
+  ffn::cpu::registerCodegenInterfaces(registry);
 }
 
 void mlir::ffn::registerAllPasses() {
   registerTransformsPasses();
   cpu::registerKernelPasses();
+  cpu::registerCodegenPasses();
   registerShapePasses();
   registerFFNPasses();
 }

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Pipelines/Compile.h"
 #include "Verb.h"
 #include "ffn-mlir/Export/Exporter.h"
 #include "ffn-mlir/Import/Importer.h"
@@ -17,26 +18,57 @@ using namespace mlir::ffn::driver;
 namespace cl = llvm::cl;
 
 static int compile();
-static Verb verb("compile", "rewrites a model by a pass pipeline", compile);
+static Verb verb("compile",
+                 "compiles a model to a native library, or rewrites it",
+                 compile);
 static cl::opt<std::string> model(cl::Positional, cl::Required,
                                   cl::desc("model.onnx|model.mlir"),
                                   cl::sub(verb.command));
 static cl::opt<std::string> output("o", cl::Required, cl::desc("output file"),
                                    cl::value_desc("file"),
                                    cl::sub(verb.command));
-static cl::opt<std::string> emit("emit", cl::init("onnx"),
-                                 cl::desc("what to write: onnx"),
-                                 cl::value_desc("kind"), cl::sub(verb.command));
 static cl::opt<std::string>
-    pipelineText("pass-pipeline", cl::desc("passes, as ffn-opt takes them"),
-                 cl::value_desc("builtin.module(...)"), cl::sub(verb.command));
+    emit("emit",
+         cl::desc("so, exe, obj, llvm, linalg or onnx; default: onnx for an "
+                  "output file *.onnx, else so"),
+         cl::value_desc("kind"), cl::sub(verb.command));
+static cl::opt<std::string> pipelineText(
+    "pass-pipeline",
+    cl::desc("passes, as ffn-opt takes them; native code: run in place of "
+             "builtin.module(ffn-raise)"),
+    cl::value_desc("builtin.module(...)"), cl::sub(verb.command));
 static cl::opt<bool> externalData("external-data",
-                                  cl::desc("weights in a file of their own"),
+                                  cl::desc("onnx: weights in a file of their "
+                                           "own"),
                                   cl::sub(verb.command));
+static cl::opt<std::string> cpu("cpu", cl::init("native"),
+                                cl::desc("native, avx2 or avx512"),
+                                cl::sub(verb.command));
+static cl::opt<bool> noKernels("no-kernels",
+                               cl::desc("plain loops for every operation"),
+                               cl::sub(verb.command));
+static cl::opt<unsigned> optLevel("opt-level", cl::init(3),
+                                  cl::desc("0 to 3, of LLVM"),
+                                  cl::sub(verb.command));
+static cl::opt<uint64_t> maxEmbedded(
+    "max-embedded-weights", cl::init(uint64_t(1) << 30),
+    cl::desc("bytes of weights beyond which they lie in a file beside the "
+             "library"),
+    cl::sub(verb.command));
+static cl::opt<std::string> weightsDir("weights-dir",
+                                       cl::desc("folder of the weights of an "
+                                                ".mlir model"),
+                                       cl::sub(verb.command));
+static cl::opt<bool> strict("strict",
+                            cl::desc("refuse exporters' habits that are "
+                                     "otherwise accepted with a warning"),
+                            cl::sub(verb.command));
 
 /// What stands between any raised module and ONNX.
 static constexpr llvm::StringLiteral kToONNX =
     "builtin.module(ffn-decompose,ffn-materialize-weights)";
+/// What a model goes through before it becomes native code.
+static constexpr llvm::StringLiteral kToNative = "builtin.module(ffn-raise)";
 
 static LogicalResult runPipeline(ModuleOp module, llvm::StringRef text) {
   FailureOr<OpPassManager> parsed = parsePassPipeline(text, llvm::errs());
@@ -47,26 +79,57 @@ static LogicalResult runPipeline(ModuleOp module, llvm::StringRef text) {
   return manager.run(module);
 }
 
+static int emitONNX(ModuleOp module) {
+  if (failed(runPipeline(module, kToONNX)))
+    return Diagnosed;
+  ffn::ExportOptions options;
+  if (externalData)
+    options.externalDataThreshold = 0;
+  return succeeded(ffn::exportONNX(module, output, options)) ? Done : Diagnosed;
+}
+
+static int emitNative(ModuleOp module, ffn::EmitKind kind) {
+  ffn::CompileOptions options;
+  options.emit = kind;
+  options.cpu = cpu;
+  options.optLevel = optLevel;
+  options.useKernels = !noKernels;
+  options.maxEmbeddedWeights = maxEmbedded;
+  return succeeded(ffn::compileModule(module, options, output)) ? Done
+                                                                : Diagnosed;
+}
+
 static int compile() {
-  if (emit != "onnx")
-    return fail("--emit=" + emit + " is not available; --emit=onnx is", Usage);
+  std::string kindName = emit;
+  if (kindName.empty())
+    kindName = llvm::StringRef(output).ends_with(".onnx") ? "onnx" : "so";
+  bool toONNX = kindName == "onnx";
+  std::optional<ffn::EmitKind> kind = ffn::parseEmitKind(kindName);
+  if (!kind && !toONNX)
+    return fail("--emit=" + kindName +
+                    ": expected so, exe, obj, llvm, linalg or onnx",
+                Usage);
+  if (optLevel > 3)
+    return fail("--opt-level: expected 0 to 3", Usage);
   // A pipeline that does not parse is an error of the command line.
   if (!pipelineText.empty() &&
       failed(parsePassPipeline(pipelineText, llvm::errs())))
     return Usage;
   std::unique_ptr<MLIRContext> context = makeContext();
-  ffn::DiagnosticPrinter printer(context.get(), model, &llvm::errs(),
+  // A copy of the name: linking resets the options of the command line.
+  std::string name = model;
+  ffn::DiagnosticPrinter printer(context.get(), name, &llvm::errs(),
                                  /*showRemarks=*/false);
-  OwningOpRef<ModuleOp> module = ffn::loadModule(model, context.get(), {});
+  ffn::ImportOptions import;
+  import.strict = strict;
+  OwningOpRef<ModuleOp> module =
+      ffn::loadModule(name, context.get(), import, weightsDir);
   if (!module)
     return Diagnosed;
-  if (!pipelineText.empty() && failed(runPipeline(*module, pipelineText)))
+  std::string pipeline = pipelineText;
+  if (pipeline.empty() && !toONNX)
+    pipeline = kToNative.str();
+  if (!pipeline.empty() && failed(runPipeline(*module, pipeline)))
     return Diagnosed;
-  if (failed(runPipeline(*module, kToONNX)))
-    return Diagnosed;
-  ffn::ExportOptions options;
-  if (externalData)
-    options.externalDataThreshold = 0;
-  return succeeded(ffn::exportONNX(*module, output, options)) ? Done
-                                                              : Diagnosed;
+  return toONNX ? emitONNX(*module) : emitNative(*module, *kind);
 }

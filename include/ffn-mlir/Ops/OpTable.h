@@ -321,29 +321,70 @@ LogicalResult verifyONNXModel(ModuleOp module,
 // Lowering
 //===----------------------------------------------------------------------===//
 
-/// Handed to a lowering function: operands are already converted (signless
-/// integers; every tensor ranked).
-class LowerContext {
+/// What a lowering builds with. Values are of the lowered form: every tensor
+/// is ranked, integers are signless, bool is stored as i8 with values 0 and 1
+/// (the ABI's byte).
+///
+/// Sizes are `OpFoldResult`s: an index attribute where static, else an SSA
+/// value. Sizes with equal symbolic expressions are one SSA value, so equality
+/// of sizes is equality of `OpFoldResult`s.
+class LowerScope {
 public:
-  virtual ~LowerContext() = default;
-  onnx::NodeOp node;
   OpBuilder &builder;
   Location loc;
+
+  LowerScope(OpBuilder &builder, Location loc) : builder(builder), loc(loc) {}
+  virtual ~LowerScope() = default;
+  /// Sizes of a tensor of the lowered function.
+  virtual SmallVector<OpFoldResult> sizes(Value tensor) = 0;
+  /// States the sizes of a tensor that the lowering made.
+  virtual void setSizes(Value tensor, ArrayRef<OpFoldResult> sizes) = 0;
+  /// Value of a symbolic size; null where a symbol is not known yet.
+  virtual OpFoldResult materialize(const DimExpr &expr) = 0;
+  /// Ends the run with FFN_E_INDEX or FFN_E_SHAPE unless `condition` (i1)
+  /// holds; what follows in the function relies on it.
+  enum class CheckKind { Index, Shape };
+  virtual void check(Value condition, CheckKind kind) = 0;
+};
+
+/// Handed to the lowering function of an ONNX operator.
+class LowerContext : public LowerScope {
+public:
+  onnx::NodeOp node;
   SmallVector<Value> inputs; // null where absent
   SmallVector<Value>
       results; // to be filled, one for each output; null where unused
 
   LowerContext(onnx::NodeOp node, OpBuilder &builder)
-      : node(node), builder(builder), loc(node.getLoc()) {}
+      : LowerScope(builder, node.getLoc()), node(node) {}
   Value input(unsigned i) { return i < inputs.size() ? inputs[i] : Value(); }
-  /// Converted type of output i: ranked, signless; dynamic dims are `?`.
+  bool isUsed(unsigned output) {
+    return output < node.getNumResults() &&
+           !node.getResult(output).use_empty();
+  }
+  /// Converted type of output i: ranked, signless; dynamic dims are `?`. Null
+  /// where the type of the output is not known.
   RankedTensorType resultType(unsigned i);
+  /// Element type of output i, converted; null where not known.
+  Type resultElementType(unsigned i);
+
+  /// What the shape analysis knows of input and output i.
+  virtual const SymValue &symInput(unsigned i) = 0;
+  virtual const SymValue &symOutput(unsigned i) = 0;
   /// Contents of a constant integer input, e.g. axes; none if not constant.
   virtual std::optional<SmallVector<int64_t>> constantInts(unsigned input) = 0;
+  /// The elements of an integer input of rank <= 1 and static length as sizes,
+  /// constant or computed; none where the length is unknown.
+  virtual std::optional<SmallVector<OpFoldResult>> intList(unsigned input) = 0;
+  /// Sizes of output i where the shape analysis knows all of them.
+  virtual std::optional<SmallVector<OpFoldResult>> outputSizes(unsigned i) = 0;
+  /// The bytes of input i where it is a small constant, as one double each.
+  virtual std::optional<SmallVector<double>> constantFloats(unsigned input) = 0;
+
   /// Whether the node's input i holds unsigned integers.
   bool isUnsigned(unsigned i);
-  /// Coded error "cannot be compiled": names node, op, domain, version, shapes
-  /// and the remedy.
+  /// Coded error "cannot be compiled" [FFN-C101]: names node, op, domain,
+  /// version, shapes and the remedy.
   LogicalResult unsupported(const llvm::Twine &why);
 };
 

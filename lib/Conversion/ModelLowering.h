@@ -1,0 +1,67 @@
+//===- ModelLowering.h - State of lowering one model ------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_LIB_CONVERSION_MODELLOWERING_H
+#define FFN_MLIR_LIB_CONVERSION_MODELLOWERING_H
+
+#include "ffn-mlir/Conversion/ModelToLinalg.h"
+#include "ffn-mlir/Conversion/SizeBuilder.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Ops/LowerHelpers.h"
+#include "ffn-mlir/Ops/OpTable.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include <optional>
+
+namespace mlir::ffn {
+
+/// Sizes, checks and symbols of the function that is being made.
+class ModelScope {
+public:
+  OpBuilder &builder;
+  std::optional<SizeBuilder> sizeBuilder;
+  llvm::DenseMap<Value, SmallVector<OpFoldResult>> known;
+
+  explicit ModelScope(OpBuilder &builder) : builder(builder) {}
+
+  SmallVector<OpFoldResult> sizes(Location loc, Value tensor);
+  void check(Location loc, Value condition, LowerScope::CheckKind kind);
+};
+
+/// A scope at one location.
+class LocatedScope : public LowerScope {
+public:
+  ModelScope &model;
+  LocatedScope(ModelScope &model, Location loc)
+      : LowerScope(model.builder, loc), model(model) {}
+  SmallVector<OpFoldResult> sizes(Value tensor) override {
+    return model.sizes(loc, tensor);
+  }
+  void setSizes(Value tensor, ArrayRef<OpFoldResult> sizes) override {
+    model.known[tensor] = SmallVector<OpFoldResult>(sizes);
+  }
+  OpFoldResult materialize(const DimExpr &expr) override {
+    return model.sizeBuilder->get(builder, expr);
+  }
+  void check(Value condition, CheckKind kind) override {
+    model.check(loc, condition, kind);
+  }
+};
+
+/// Lowers one compute operation of the ffn dialect whose operands are given in
+/// lowered form; the lowered result, or failure after a diagnostic.
+FailureOr<Value> lowerComputeOp(LowerScope &scope, Operation *op,
+                                ArrayRef<Value> operands);
+
+/// Puts what kernels can serve into the ffn dialect: matrix products with
+/// constant weights, and Transpose, Cast, Reshape of weights.
+void exposeWeights(Operation *root);
+
+/// Error [FFN-C101] at a node, in the form of LowerContext::unsupported.
+LogicalResult reportUnsupported(onnx::NodeOp node, const llvm::Twine &why);
+
+} // namespace mlir::ffn
+
+#endif // FFN_MLIR_LIB_CONVERSION_MODELLOWERING_H

@@ -1,0 +1,384 @@
+//===- Compile.cpp - A model to a native artefact -------------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ffn-mlir/Pipelines/Compile.h"
+#include "ffn-mlir/Conversion/ModelToLinalg.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/InitAll.h"
+#include "ffn-mlir/Support/WeightStore.h"
+#include "ffn-mlir/Target/CPU/Codegen.h"
+#include "ffn-mlir/Target/CPU/DenseWeight.h"
+#include "ffn-mlir/Target/CPU/Packing.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/Transforms/OneShotAnalysis.h"
+#include "mlir/Dialect/Bufferization/Transforms/Passes.h"
+#include "mlir/Dialect/Bufferization/Transforms/Transforms.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/IR/Constants.h"
+#include "llvm/IR/GlobalVariable.h"
+#include "llvm/IR/LLVMContext.h"
+#include "llvm/IR/Module.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/ToolOutputFile.h"
+
+using namespace mlir;
+using namespace mlir::ffn;
+
+std::optional<EmitKind> mlir::ffn::parseEmitKind(StringRef name) {
+  return llvm::StringSwitch<std::optional<EmitKind>>(name)
+      .Case("so", EmitKind::SharedLibrary)
+      .Case("exe", EmitKind::Executable)
+      .Case("obj", EmitKind::Object)
+      .Case("llvm", EmitKind::LLVMIR)
+      .Case("linalg", EmitKind::Linalg)
+      .Default(std::nullopt);
+}
+
+namespace {
+class Compiler {
+public:
+  Compiler(ModuleOp source, const CompileOptions &options, StringRef path)
+      : source(source), options(options), output(path.str()), path(output) {}
+  LogicalResult run();
+
+private:
+  LogicalResult fail(const llvm::Twine &what) {
+    return source.emitError(what) << " [FFN-C301]";
+  }
+  std::string temporary(StringRef name) {
+    SmallString<256> result(folder);
+    llvm::sys::path::append(result, name);
+    return result.str().str();
+  }
+  LogicalResult createFolder();
+  LogicalResult writeWeights();
+  void bindWeights();
+  LogicalResult runPasses(PassManager &passes);
+  LogicalResult bufferize();
+  void embedDescriptor(llvm::Module &code);
+  LogicalResult writeText(StringRef text);
+  LogicalResult link(ArrayRef<char> object);
+  LogicalResult publish(StringRef from, StringRef to);
+
+  ModuleOp source;
+  const CompileOptions options;
+  // A copy: lld resets every llvm::cl option of the process, and the caller's
+  // path may be one.
+  const std::string output;
+  StringRef path;
+  std::string folder; // of temporary files, beside the output
+  std::unique_ptr<LoweredModel> model;
+  cpu::PackedImage image;
+  bool beside = false;
+};
+} // namespace
+
+LogicalResult Compiler::createFolder() {
+  SmallString<256> unique;
+  llvm::sys::fs::createUniquePath(path + ".tmp-%%%%%%%%", unique,
+                                  /*MakeAbsolute=*/false);
+  if (std::error_code code =
+          llvm::sys::fs::create_directory(unique, /*IgnoreExisting=*/false))
+    return fail("cannot write beside '" + path + "': " + code.message());
+  folder = unique.str().str();
+  return success();
+}
+
+/// Streams the packed weights into an object file or the file that will lie
+/// beside the artefact.
+LogicalResult Compiler::writeWeights() {
+  if (failed(image.collect(*model->module)))
+    return failure();
+  uint64_t size = image.getSize();
+  ModelDescriptor &descriptor = model->descriptor;
+  descriptor.weightBytes = size;
+  beside = size > options.maxEmbeddedWeights;
+  if (beside)
+    descriptor.weightsFile =
+        (llvm::sys::path::filename(path) + ".weights").str();
+  WeightsObject object(temporary("weights.o"), beside ? 0 : size);
+  if (!object.isOpen())
+    return fail("cannot write weights: " + llvm::Twine(object.error));
+  std::error_code code;
+  std::optional<llvm::raw_fd_ostream> file;
+  if (beside)
+    file.emplace(temporary("weights"), code);
+  if (code)
+    return fail("cannot write weights: " + code.message());
+  uint32_t checksum = 0;
+  auto sink = [&](ArrayRef<char> bytes) -> LogicalResult {
+    checksum = crc32c(bytes, checksum);
+    if (!beside)
+      return object.write(bytes);
+    file->write(bytes.data(), bytes.size());
+    return failure(file->has_error());
+  };
+  auto evaluate = [](Value expression, SmallVectorImpl<char> &bytes) {
+    FailureOr<DenseWeight> weight = evaluateWeight(expression);
+    if (failed(weight))
+      return failure();
+    bytes.assign(weight->bytes().begin(), weight->bytes().end());
+    return success();
+  };
+  LogicalResult written = image.write(evaluate, sink, options.threads);
+  if (file) {
+    file->close();
+    if (file->has_error()) {
+      std::string text = file->error().message();
+      file->clear_error();
+      return fail("cannot write weights: " + text);
+    }
+  }
+  if (failed(written)) {
+    if (!object.error.empty())
+      return fail("cannot write weights: " + llvm::Twine(object.error));
+    return failure();
+  }
+  if (failed(object.finish()))
+    return fail("cannot write weights: " + llvm::Twine(object.error));
+  descriptor.weightsChecksum = checksum;
+  return success();
+}
+
+/// Views of the image become views of the last argument of the entry function.
+void Compiler::bindWeights() {
+  image.replaceRequests();
+  auto entry = model->module->lookupSymbol<func::FuncOp>(kModelEntry);
+  OpBuilder builder(entry.getContext());
+  builder.setInsertionPointToStart(&entry.getBody().front());
+  Location loc = entry.getLoc();
+  int64_t index =
+      model->descriptor.inputs.size() + model->descriptor.outputs.size();
+  Value pointer =
+      descriptorWord(builder, loc, entry.getArgument(0), index, 1,
+                     LLVM::LLVMPointerType::get(entry.getContext()));
+  auto bytes = MemRefType::get({ShapedType::kDynamic}, builder.getI8Type());
+  Value base = wrapPointer(
+      builder, loc, pointer, bytes,
+      {builder.getIndexAttr(static_cast<int64_t>(image.getSize()))});
+  SmallVector<cpu::PackedWeightOp> views;
+  entry.walk([&](cpu::PackedWeightOp op) { views.push_back(op); });
+  for (cpu::PackedWeightOp op : views) {
+    builder.setInsertionPoint(op);
+    Value offset =
+        arith::ConstantIndexOp::create(builder, op.getLoc(), op.getOffset());
+    Value view = memref::ViewOp::create(builder, op.getLoc(),
+                                        llvm::cast<MemRefType>(op.getType()),
+                                        base, offset, ValueRange{});
+    op.replaceAllUsesWith(view);
+    op.erase();
+  }
+  // Weight expressions have served.
+  SmallVector<Operation *> dead;
+  entry.walk([&](WeightExprInterface op) { dead.push_back(op); });
+  for (Operation *op : llvm::reverse(dead))
+    if (op->use_empty())
+      op->erase();
+  for (FileOp file :
+       llvm::make_early_inc_range(model->module->getOps<FileOp>()))
+    file.erase();
+}
+
+/// What a model may contain was judged when it was lowered: an error of a pass
+/// after that is a defect of ours, told once.
+LogicalResult Compiler::runPasses(PassManager &passes) {
+  std::string first;
+  LogicalResult result = success();
+  {
+    ScopedDiagnosticHandler handler(
+        source.getContext(), [&](Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() == DiagnosticSeverity::Error &&
+              first.empty())
+            first = diagnostic.str();
+          return success();
+        });
+    result = passes.run(*model->module);
+  }
+  if (failed(result))
+    return source.emitError("a defect of ffn-mlir, please report it: ")
+           << first << " [FFN-C199]";
+  return success();
+}
+
+LogicalResult Compiler::bufferize() {
+  MLIRContext *ctx = source.getContext();
+  PassManager tensors(ctx);
+  tensors.addPass(createCSEPass());
+  tensors.addPass(cpu::createFuseElementwisePass());
+  tensors.addPass(createCSEPass());
+  tensors.addPass(createCanonicalizerPass());
+  tensors.addPass(bufferization::createEmptyTensorEliminationPass());
+  if (failed(runPasses(tensors)))
+    return failure();
+  bufferization::OneShotBufferizationOptions oneShot;
+  oneShot.bufferizeFunctionBoundaries = false;
+  oneShot.bufferAlignment = 64;
+  oneShot.allowReturnAllocsFromLoops = true;
+  bufferization::BufferizationState state;
+  if (failed(
+          bufferization::runOneShotBufferize(*model->module, oneShot, state)))
+    return source.emitError("cannot assign buffers [FFN-C199]");
+  PassManager buffers(ctx);
+  buffers.addPass(createCSEPass());
+  buffers.addPass(createCanonicalizerPass());
+  buffers.addPass(createCSEPass());
+  cpu::buildLowerToLLVMPipeline(buffers);
+  return runPasses(buffers);
+}
+
+void Compiler::embedDescriptor(llvm::Module &code) {
+  std::vector<uint8_t> bytes;
+  std::string error;
+  (void)model->descriptor.serialize(bytes, error);
+  llvm::LLVMContext &ctx = code.getContext();
+  auto add = [&](StringRef name, llvm::Constant *value) {
+    auto *global = new llvm::GlobalVariable(
+        code, value->getType(), /*isConstant=*/true,
+        llvm::GlobalValue::ExternalLinkage, value, name);
+    global->setVisibility(llvm::GlobalValue::HiddenVisibility);
+    global->setAlignment(llvm::Align(8));
+  };
+  add("ffn_model_descriptor",
+      llvm::ConstantDataArray::get(ctx, ArrayRef<uint8_t>(bytes)));
+  add("ffn_model_descriptor_size",
+      llvm::ConstantInt::get(llvm::Type::getInt64Ty(ctx), bytes.size()));
+}
+
+LogicalResult Compiler::publish(StringRef from, StringRef to) {
+  if (std::error_code code = llvm::sys::fs::rename(from, to))
+    return fail("cannot write '" + to + "': " + code.message());
+  return success();
+}
+
+LogicalResult Compiler::writeText(StringRef text) {
+  std::string from = temporary("output");
+  std::error_code code;
+  llvm::raw_fd_ostream os(from, code);
+  if (!code) {
+    os << text;
+    os.close();
+    code = os.error();
+    os.clear_error();
+  }
+  if (code)
+    return fail("cannot write '" + path + "': " + code.message());
+  return publish(from, path);
+}
+
+LogicalResult Compiler::link(ArrayRef<char> object) {
+  std::string kernels = temporary("kernels.o");
+  {
+    std::error_code code;
+    llvm::raw_fd_ostream os(kernels, code);
+    if (!code) {
+      os.write(object.data(), object.size());
+      os.close();
+      code = os.error();
+      os.clear_error();
+    }
+    if (code)
+      return fail("cannot write object code: " + code.message());
+  }
+  LinkOptions linking;
+  linking.objects = {kernels, temporary("weights.o")};
+  linking.archives = {getLibraryFolder() + "/libffn_rt.a"};
+  linking.executable = options.emit == EmitKind::Executable;
+  if (linking.executable)
+    linking.archives.push_back(getLibraryFolder() + "/libffn_rt_main.a");
+  else
+    linking.exports = {"ffn_get_api", "ffn_rt_pool_v1"};
+  linking.output = temporary("artefact");
+  std::string error;
+  if (failed(linkArtefact(linking, error)))
+    return source.emitError("cannot link: ") << error << " [FFN-C302]";
+  if (beside &&
+      failed(publish(temporary("weights"), (path + ".weights").str())))
+    return failure();
+  if (!beside)
+    llvm::sys::fs::remove(path + ".weights");
+  return publish(linking.output, path);
+}
+
+LogicalResult Compiler::run() {
+  if (path.empty())
+    return fail("no output file given");
+  FailureOr<cpu::CpuTarget> target = cpu::CpuTarget::parse(options.cpu);
+  if (failed(target))
+    return source.emitError("unknown CPU level '")
+           << options.cpu << "', or this machine lacks it: use native, avx2 or "
+           << "avx512 [FFN-C303]";
+  LowerOptions lowering;
+  if (options.useKernels)
+    lowering.kernels = target->level;
+  model = lowerModelToLinalg(source, lowering);
+  if (!model)
+    return failure();
+  if (failed(createFolder()))
+    return failure();
+  auto cleanUp =
+      llvm::make_scope_exit([&] { llvm::sys::fs::remove_directories(folder); });
+  if (options.emit == EmitKind::Linalg) {
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    model->module->print(os);
+    return writeText(text + "\n");
+  }
+  bool links = options.emit == EmitKind::SharedLibrary ||
+               options.emit == EmitKind::Executable;
+  if (failed(writeWeights()))
+    return failure();
+  bindWeights();
+  ModelDescriptor &descriptor = model->descriptor;
+  descriptor.producer = "ffn-mlir 0.1.0";
+  descriptor.level = target->getName().str();
+  SmallVector<StringRef> features;
+  StringRef(target->getFeatures()).split(features, ',');
+  std::string featureText = target->getFeatures();
+  features.clear();
+  StringRef(featureText).split(features, ',', -1, /*KeepEmpty=*/false);
+  for (StringRef feature : features)
+    descriptor.features.push_back(feature.ltrim('+').str());
+  descriptor.numerics =
+      "f32: every element is one fixed order of operations, whatever the "
+      "threads and the batch; denormals honoured; exp, erf, tanh within 3 ulp";
+  std::vector<uint8_t> bytes;
+  std::string error;
+  if (failed(descriptor.serialize(bytes, error)))
+    return source.emitError(error) << " [FFN-C103]";
+  if (failed(bufferize()))
+    return failure();
+  cpu::ObjectOptions emission{*target, options.optLevel};
+  llvm::LLVMContext context;
+  std::unique_ptr<llvm::Module> code =
+      cpu::translateToLLVM(*model->module, context, emission);
+  if (!code)
+    return failure();
+  embedDescriptor(*code);
+  if (options.emit == EmitKind::LLVMIR) {
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    code->print(os, nullptr);
+    return writeText(text);
+  }
+  SmallVector<char> object;
+  if (failed(cpu::emitObject(*model->module, *code, emission, object)))
+    return failure();
+  if (!links)
+    return writeText(StringRef(object.data(), object.size()));
+  return link(object);
+}
+
+LogicalResult mlir::ffn::compileModule(ModuleOp module,
+                                       const CompileOptions &options,
+                                       StringRef path) {
+  return Compiler(module, options, path).run();
+}

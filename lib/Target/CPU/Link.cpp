@@ -1,0 +1,121 @@
+//===- Link.cpp - Objects to an artefact ----------------------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// lld inside this process, the run-time C library by path: a machine that
+// compiles models needs neither a compiler, nor binutils, nor start files.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ffn-mlir/Target/CPU/Codegen.h"
+#include "lld/Common/Driver.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include <dlfcn.h>
+#include <link.h>
+#include <mutex>
+
+LLD_HAS_DRIVER(elf)
+
+using namespace mlir;
+using namespace mlir::ffn;
+
+std::string mlir::ffn::getLibraryFolder() {
+  Dl_info info;
+  if (!::dladdr(reinterpret_cast<void *>(&getLibraryFolder), &info) ||
+      !info.dli_fname)
+    return ".";
+  SmallString<256> path;
+  if (llvm::sys::fs::real_path(info.dli_fname, path))
+    path = info.dli_fname;
+  return llvm::sys::path::parent_path(path).str();
+}
+
+/// Paths of the C library's parts: this process has them loaded.
+static std::vector<std::string> findSystemLibraries() {
+  std::vector<std::string> paths;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info *info, size_t, void *data) {
+        StringRef name = llvm::sys::path::filename(info->dlpi_name);
+        if (name == "libc.so.6" || name == "libm.so.6" ||
+            name.starts_with("ld-linux"))
+          static_cast<std::vector<std::string> *>(data)->push_back(
+              info->dlpi_name);
+        return 0;
+      },
+      &paths);
+  llvm::sort(paths, [](const std::string &a, const std::string &b) {
+    return llvm::sys::path::filename(a) < llvm::sys::path::filename(b);
+  });
+  return paths;
+}
+
+LogicalResult mlir::ffn::linkArtefact(const LinkOptions &options,
+                                      std::string &error) {
+  // lld keeps global state.
+  static std::mutex mutex;
+  static bool usable = true;
+  std::lock_guard<std::mutex> lock(mutex);
+  if (!usable) {
+    error = "the linker failed before and cannot run again in this process";
+    return failure();
+  }
+  std::vector<std::string> system = findSystemLibraries();
+  if (system.size() < 2) {
+    error = "the run-time C library was not found in this process";
+    return failure();
+  }
+  int script = -1;
+  SmallString<128> scriptPath;
+  if (std::error_code code = llvm::sys::fs::createTemporaryFile(
+          "ffn-exports", "map", script, scriptPath)) {
+    error = "cannot write a temporary file: " + code.message();
+    return failure();
+  }
+  {
+    llvm::raw_fd_ostream os(script, /*shouldClose=*/true);
+    os << "{\n";
+    if (!options.exports.empty()) {
+      os << "  global:";
+      for (const std::string &name : options.exports)
+        os << ' ' << name << ';';
+      os << '\n';
+    }
+    os << "  local: *;\n};\n";
+  }
+  std::vector<std::string> args{"ld.lld"};
+  auto add = [&](std::initializer_list<const char *> list) {
+    args.insert(args.end(), list.begin(), list.end());
+  };
+  if (options.executable)
+    add({"-pie", "--dynamic-linker=/lib64/ld-linux-x86-64.so.2",
+         "--entry=_start"});
+  else
+    add({"-shared"});
+  add({"-nostdlib", "-z", "now", "-z", "relro", "-z", "noexecstack", "-z",
+       "text", "--no-undefined", "--build-id=none", "--gc-sections",
+       "--hash-style=gnu", "--threads=1", "--strip-all"});
+  args.push_back("--version-script=" + scriptPath.str().str());
+  args.insert(args.end(), {"-o", options.output});
+  args.insert(args.end(), options.objects.begin(), options.objects.end());
+  add({"--whole-archive"});
+  args.insert(args.end(), options.archives.begin(), options.archives.end());
+  add({"--no-whole-archive", "--as-needed"});
+  args.insert(args.end(), system.begin(), system.end());
+  std::vector<const char *> pointers;
+  for (const std::string &arg : args)
+    pointers.push_back(arg.c_str());
+  std::string out, text;
+  llvm::raw_string_ostream outStream(out), errStream(text);
+  lld::Result result = lld::lldMain(pointers, outStream, errStream,
+                                    {{lld::Gnu, &lld::elf::link}});
+  llvm::sys::fs::remove(scriptPath);
+  usable = result.canRunAgain;
+  if (result.retCode != 0) {
+    error = text.empty() ? "linking failed" : text;
+    return failure();
+  }
+  return success();
+}
