@@ -7,7 +7,12 @@
 #ifndef FFN_MLIR_PYTHON_BINDING_H
 #define FFN_MLIR_PYTHON_BINDING_H
 
+#include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
 #include <exception>
+#include <memory>
 #include <nanobind/nanobind.h>
 #include <string>
 #include <utility>
@@ -29,6 +34,27 @@ struct CompilerError : std::exception {
   const char *what() const noexcept override { return text.c_str(); }
 };
 
+/// A module and the context it lives in.
+struct Module {
+  std::shared_ptr<mlir::MLIRContext> context;
+  mlir::OwningOpRef<mlir::ModuleOp> op;
+};
+
+/// Throws the first error that was collected, or `otherwise`.
+[[noreturn]] void raise(const mlir::ffn::DiagnosticPrinter &collector,
+                        const std::string &otherwise);
+
+/// Names come out of a file and need not be UTF-8.
+inline nanobind::object toText(const std::string &bytes) {
+  nanobind::object text = nanobind::steal(PyUnicode_DecodeUTF8(
+      bytes.data(), static_cast<Py_ssize_t>(bytes.size()), "backslashreplace"));
+  if (!text.is_valid())
+    nanobind::raise_python_error();
+  return text;
+}
+
+/// The float64 reference interpreter.
+void bindInterpreter(nanobind::module_ &m);
 /// Compiled models: loading, signature, sessions.
 void bindRuntime(nanobind::module_ &m);
 

@@ -58,25 +58,6 @@ DiagnosticList listDiagnostics(const ffn::DiagnosticPrinter &collector) {
   return list;
 }
 
-/// Throws the first error that was collected, or `otherwise`.
-[[noreturn]] void raise(const ffn::DiagnosticPrinter &collector,
-                        const std::string &otherwise) {
-  CompilerError error;
-  error.diagnostics = listDiagnostics(collector);
-  for (auto &[severity, text] : error.diagnostics)
-    if (severity == "error" && error.text.empty())
-      error.text = text;
-  if (error.text.empty())
-    error.text = otherwise;
-  throw error;
-}
-
-/// A module and the context it lives in.
-struct Module {
-  std::shared_ptr<MLIRContext> context;
-  OwningOpRef<ModuleOp> op;
-};
-
 std::shared_ptr<MLIRContext> makeContext() {
   static std::once_flag once;
   std::call_once(once, [] { ffn::registerAllPasses(); });
@@ -122,17 +103,50 @@ std::string printModule(Module &module) {
   return text;
 }
 
-/// MLIR parses what stands between the parentheses and shows only that; the
-/// message is shown over the text that the user wrote.
+/// `message` over the line of `text` that holds `offset`, with a caret there.
+std::string pointAt(StringRef message, StringRef text, size_t offset) {
+  offset = std::min(offset, text.size());
+  StringRef before = text.take_front(offset);
+  size_t begin = before.rfind('\n') + 1; // npos + 1 is 0
+  size_t line = before.count('\n') + 1, column = offset - begin;
+  return ("pipeline:" + Twine(line) + ":" + Twine(column + 1) + ": error: " +
+          message + "\n" + text.substr(begin).split('\n').first + "\n")
+             .str() +
+         std::string(column, ' ') + "^";
+}
+
+/// MLIR parses what stands between the outer parentheses and shows only that,
+/// and shows nothing where options are wrong; the message is shown over the
+/// text that the user wrote.
 std::string showUsersText(StringRef message, StringRef text) {
-  auto [head, rest] = message.split('\n');
-  auto [shown, caret] = rest.split('\n');
-  size_t at = text.find(shown), column = caret.find('^');
-  if (shown.empty() || at == StringRef::npos || column == StringRef::npos ||
-      text.contains('\n'))
-    return message.str();
-  return (head + "\n" + text + "\n").str() + std::string(at + column, ' ') +
-         "^\n";
+  size_t inner = text.find('(') + 1; // 0 without one
+  auto [position, what] = message.split(": error: ");
+  auto [rest, column] = position.rsplit(':');
+  size_t line, at;
+  if (!what.empty() && !column.getAsInteger(10, at) &&
+      !rest.rsplit(':').second.getAsInteger(10, line) && at > 0) {
+    size_t offset = inner;
+    while (--line > 0)
+      offset = text.find('\n', offset) + 1;
+    return pointAt(what.split('\n').first, text, offset + at - 1);
+  }
+  auto [failure, options] = message.split("` with options `");
+  if (!options.empty()) {
+    StringRef pass = failure.rsplit('`').second;
+    options = options.split('`').first;
+    size_t offset = text.find((pass + "{" + options).str());
+    offset = offset == StringRef::npos ? 0 : offset + pass.size() + 1;
+    StringRef option =
+        message.split("no such option ").second.split('\n').first.trim();
+    size_t within = option.empty() ? StringRef::npos : options.find(option);
+    if (within != StringRef::npos)
+      return pointAt(
+          ("pass '" + pass + "' has no option '" + option + "'").str(), text,
+          offset + within);
+    return pointAt(("these options do not fit the pass '" + pass + "'").str(),
+                   text, offset);
+  }
+  return pointAt(message.trim(), text, inner ? text.rtrim().size() : 0);
 }
 
 /// Parses `text`; throws CompilerError.
@@ -203,6 +217,18 @@ void exportModule(Module &module, const std::string &path, bool externalData) {
 
 } // namespace
 
+void raise(const ffn::DiagnosticPrinter &collector,
+           const std::string &otherwise) {
+  CompilerError error;
+  error.diagnostics = listDiagnostics(collector);
+  for (auto &[severity, text] : error.diagnostics)
+    if (severity == "error" && error.text.empty())
+      error.text = text;
+  if (error.text.empty())
+    error.text = otherwise;
+  throw error;
+}
+
 NB_MODULE(_ffn_mlir, m) {
   nb::class_<Module>(m, "Module")
       .def("__str__", &printModule)
@@ -214,6 +240,7 @@ NB_MODULE(_ffn_mlir, m) {
         nb::arg("allow_symlinks"), nb::arg("allow_hardlinks"));
   m.def("parse", &parseModule, nb::arg("text"));
   m.def("check_pipeline", &checkPipeline, nb::arg("text"));
+  bindInterpreter(m);
   bindRuntime(m);
   nb::register_exception_translator(
       [](const std::exception_ptr &pointer, void *) {

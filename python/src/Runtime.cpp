@@ -60,15 +60,6 @@ std::string typeName(nb::handle object) {
   return nb::cast<std::string>(object.type().attr("__name__"));
 }
 
-/// Names come out of a file and need not be UTF-8.
-nb::object toText(const char *bytes) {
-  nb::object text = nb::steal(PyUnicode_DecodeUTF8(
-      bytes, static_cast<Py_ssize_t>(std::strlen(bytes)), "backslashreplace"));
-  if (!text.is_valid())
-    nb::raise_python_error();
-  return text;
-}
-
 /// One tensor of the caller, held for the time of a run.
 class Argument {
 public:

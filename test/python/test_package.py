@@ -30,12 +30,35 @@ def test_pipeline_text_is_the_tools_text():
     passes.run(ffn_mlir.parse_module(MODULE))
 
 
-def test_pipeline_error_has_a_caret_under_the_users_text():
+@pytest.mark.parametrize(
+    "text,word",
+    [
+        ("builtin.module(cse,no-such-pass)", "no-such-pass"),
+        ("builtin.module(func.func(cse,no-such-pass))", "no-such-pass"),
+        ("builtin.module(func.func(cse),func.func(cse,))", "))"),
+        ("builtin.module(\n  cse,\n  no-such-pass)", "no-such-pass"),
+        ("builtin.module(no-such,\n  cse)", "no-such"),
+        ("builtin.module(cse))", "))"),
+        ("builtin.module(canonicalize{no-such=1})", "no-such=1"),
+        ("builtin.module(cse,canonicalize{max-iterations=abc})", "max-iterations"),
+        ("cse", "cse"),
+        ("builtin.module(cse", ""),
+        ("", ""),
+    ],
+)
+def test_pipeline_error_has_a_caret_under_the_users_text(text, word):
     with pytest.raises(ffn_mlir.Error) as caught:
-        ffn_mlir.PassManager.parse("builtin.module(cse,no-such-pass)")
-    lines = str(caught.value).splitlines()
-    text = next(i for i, line in enumerate(lines) if line == "builtin.module(cse,no-such-pass)")
-    assert lines[text + 1].index("^") == lines[text].index("no-such-pass")
+        ffn_mlir.PassManager.parse(text)
+    *_, shown, caret = str(caught.value).split("\n")
+    assert shown in text.split("\n")
+    assert caret.strip() == "^"
+    assert caret.index("^") == (shown.rindex(word) if word else len(shown))
+    assert caught.value.diagnostics[0].severity == "error"
+
+
+def test_pipeline_for_another_anchor_does_not_run():
+    with pytest.raises(ffn_mlir.Error, match="no-such"):
+        ffn_mlir.PassManager.parse("no-such(cse)").run(ffn_mlir.parse_module(MODULE))
 
 
 def test_missing_file_is_an_error_with_a_code(tmp_path):
