@@ -5,7 +5,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "NodeUtils.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Ops/OpTable.h"
+#include "llvm/ADT/SmallPtrSet.h"
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -47,4 +49,32 @@ NamedAttribute mlir::ffn::floatAttr(Builder &builder, StringRef name,
                                     double value) {
   return builder.getNamedAttr(
       name, builder.getF32FloatAttr(static_cast<float>(value)));
+}
+
+bool mlir::ffn::isErasableNode(Operation *op) {
+  auto node = llvm::dyn_cast<onnx::NodeOp>(op);
+  if (!node || node.getNumRegions() != 0)
+    return false;
+  if (node.getDomain() == "com.microsoft")
+    return true;
+  return node.getDomain().empty() && !node.getOp().starts_with("Random") &&
+         node.getOp() != "Bernoulli" && node.getOp() != "Multinomial";
+}
+
+void mlir::ffn::eraseDead(RewriterBase &rewriter, ArrayRef<Operation *> ops) {
+  SmallVector<Operation *> worklist(ops);
+  llvm::SmallPtrSet<Operation *, 16> gone;
+  while (!worklist.empty()) {
+    Operation *op = worklist.pop_back_val();
+    if (gone.contains(op) || !op->use_empty() ||
+        (!isErasableNode(op) &&
+         !llvm::isa<WeightOp, WeightExprInterface, ComputeOpInterface,
+                    onnx::AbsentOp>(op)))
+      continue;
+    for (Value operand : op->getOperands())
+      if (Operation *def = operand.getDefiningOp())
+        worklist.push_back(def);
+    gone.insert(op);
+    rewriter.eraseOp(op);
+  }
 }

@@ -10,6 +10,7 @@
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/PatternMatch.h"
 
 namespace mlir::ffn {
 
@@ -28,6 +29,14 @@ NamedAttribute intsAttr(Builder &builder, StringRef name,
                         ArrayRef<int64_t> values);
 /// FLOAT attribute.
 NamedAttribute floatAttr(Builder &builder, StringRef name, double value);
+
+/// Whether a node may go once nobody uses its results: no subgraphs, no random
+/// numbers, a domain whose operators have no effect.
+bool isErasableNode(Operation *op);
+
+/// Erases those of `ops` that have no uses and no effect, and what only fed
+/// them: nodes, weights and weight expressions.
+void eraseDead(RewriterBase &rewriter, ArrayRef<Operation *> ops);
 
 } // namespace mlir::ffn
 

@@ -50,25 +50,13 @@ void Raiser::nearMiss(Operation *op, StringRef what, const Twine &why) {
       << what << " at " << describe(op) << ": " << why.str();
 }
 
-/// Nodes that may go once nobody uses them. Random numbers and effects may
-/// not, whatever the op table says of them.
-static bool isErasable(Operation *op) {
-  auto node = llvm::dyn_cast<NodeOp>(op);
-  if (!node || node.getNumRegions() != 0)
-    return false;
-  if (node.getDomain() == "com.microsoft")
-    return true;
-  return node.getDomain().empty() && !node.getOp().starts_with("Random") &&
-         node.getOp() != "Bernoulli" && node.getOp() != "Multinomial";
-}
-
 void Raiser::eraseIfDead(ArrayRef<Operation *> ops) {
   SmallVector<Operation *> worklist(ops);
   llvm::SmallPtrSet<Operation *, 16> gone;
   while (!worklist.empty()) {
     Operation *op = worklist.pop_back_val();
     // Constants stay until the end: expressions are remembered by value.
-    if (gone.contains(op) || !op->use_empty() || !isErasable(op) ||
+    if (gone.contains(op) || !op->use_empty() || !isErasableNode(op) ||
         llvm::cast<NodeOp>(op).is("Constant") ||
         (op->getNumResults() == 1 && isConstant(op->getResult(0))))
       continue;
@@ -184,9 +172,10 @@ void Raiser::run(func::FuncOp func) {
   for (Block *block : blocks)
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(*block))) {
       auto node = llvm::dyn_cast<NodeOp>(op);
-      bool constant = llvm::isa<WeightOp, WeightExprInterface>(op) ||
-                      (node && isErasable(node) && node.getNumResults() == 1 &&
-                       (node.is("Constant") || isConstant(node.getResult(0))));
+      bool constant =
+          llvm::isa<WeightOp, WeightExprInterface>(op) ||
+          (node && isErasableNode(node) && node.getNumResults() == 1 &&
+           (node.is("Constant") || isConstant(node.getResult(0))));
       if (constant && op.use_empty())
         rewriter.eraseOp(&op);
     }

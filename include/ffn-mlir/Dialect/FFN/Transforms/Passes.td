@@ -127,4 +127,133 @@ def FFNMaterializeWeights : Pass<"ffn-materialize-weights", "::mlir::ModuleOp"> 
   let dependentDialects = ["::mlir::ffn::FFNDialect"];
 }
 
+def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
+  let summary = "Remove residual addends by name";
+  let description = [{
+    **What.** Takes the named addends out of their sublayers; a sublayer whose
+    last addend goes is replaced by its residual. Of a pre-norm sublayer
+    nothing remains; behind a post-norm one the norm stays, `y = norm(x)`,
+    unless `with-norm` removes it.
+
+    **Pre-conditions.** `ffn-raise` ran; every name is known, else an error
+    lists the known ones.
+
+    **Post-conditions.** A state (past argument, present result) that only the
+    removed addends computed leaves the signature; with `keep-signature` the
+    past argument is returned unchanged. Remarks say which. An extra result
+    that is used otherwise refuses the removal.
+
+    **Before and after.** `{only=layers.0.mlp}`:
+    ```mlir
+    %y = ffn.sublayer [#ffn.addend<ffn "layers.0.mlp">](%x) : (tensor<?x4xf32>) -> tensor<?x4xf32> { ... }
+    %n = ffn.norm rms %y ...
+    ```
+    ```mlir
+    %n = ffn.norm rms %x ...
+    ```
+
+    **Numerical class.** approximate: measure it with `ffnc compare`. Without
+    names the module is unchanged.
+  }];
+  let options = [
+    ListOption<"only", "only", "std::string", "Names of the addends to remove">,
+    Option<"withNorm", "with-norm", "bool", "false", "Also remove the norm behind a post-norm sublayer">,
+    Option<"keepSignature", "keep-signature", "bool", "false", "Return past arguments unchanged instead of removing them">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
+}
+
+def FFNFoldNorm : Pass<"ffn-fold-norm", "::mlir::ModuleOp"> {
+  let summary = "Move scale and shift of norms into the linears behind them";
+  let description = [{
+    **What.** For a norm that only linears read, `W (g x + b) + c` becomes
+    `(W diag(g)) x + (W b + c)`: the scale is `ffn.scale_cols` of each weight,
+    the shift a `ffn.matvec` in each bias, and the norm has neither.
+
+    **Pre-conditions.** Every reader of the norm is an `ffn.linear` or the
+    input of an `ffn.feed_forward` (or asks for the size); types agree.
+
+    **Post-conditions.** The norm has no scale and no shift. A norm that is not
+    folded leaves a remark with the reason. A weight that something other than
+    a linear reads too (the table of an embedding) is left alone, unless
+    `shared` says that a scaled copy may be made.
+
+    **Before and after.**
+    ```mlir
+    %n = ffn.norm rms %x scale %g : tensor<4xf32> eps 1.0e-5 : tensor<?x4xf32>
+    %y = ffn.linear %n, %w : tensor<?x4xf32>, tensor<8x4xf32> -> tensor<?x8xf32>
+    ```
+    ```mlir
+    %s = ffn.scale_cols %w, %g : tensor<8x4xf32>, tensor<4xf32>
+    %n = ffn.norm rms %x eps 1.0e-5 : tensor<?x4xf32>
+    %y = ffn.linear %n, %s : tensor<?x4xf32>, tensor<8x4xf32> -> tensor<?x8xf32>
+    ```
+
+    **Numerical class.** exact up to rounding of the weights.
+  }];
+  let options = [
+    Option<"shared", "shared", "bool", "false", "Fold into weights that others read too, which copies them">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
+def FFNMergeParallel : Pass<"ffn-merge-parallel", "::mlir::ModuleOp"> {
+  let summary = "Make one wide network of the parallel networks of a sublayer";
+  let description = [{
+    **What.** Networks that are addends of one sublayer and read the same value
+    are concatenated along the hidden width: rows of up and gate, columns of
+    down; the biases of down are added.
+
+    **Pre-conditions.** Same activation, same form (gated or plain), same
+    types, same input, or norms of one value with the same parameters. The
+    result of a network is its addend and nothing else.
+
+    **Post-conditions.** One addend, in the place of the first, is named after
+    all, joined by `+`. Networks that differ leave a remark with the reason.
+
+    **Before and after.**
+    ```mlir
+    %a = ffn.feed_forward relu %n up %u0 down %d0 : ...
+    %b = ffn.feed_forward relu %n up %u1 down %d1 : ...
+    ffn.yield %a, %b : ...
+    ```
+    ```mlir
+    %u = ffn.concat_rows %u0, %u1 : ...
+    %f = ffn.feed_forward relu %n up %u down %d : ...
+    ffn.yield %f : ...
+    ```
+
+    **Numerical class.** exact up to re-association of the sum over the hidden
+    width and of the addends.
+  }];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
+def FFNDedupWeights : Pass<"ffn-dedup-weights", "::mlir::ModuleOp"> {
+  let summary = "Make one weight of weights with equal bytes";
+  let description = [{
+    **What.** Weights of one type whose bytes are equal become one SSA value, so
+    that passes see that they are tied and bytes are stored once. Bytes are
+    compared by their SHA-256, read in blocks.
+
+    **Pre-conditions.** The files that spans name can be read; weights that
+    have no fellow of their type are not read.
+
+    **Post-conditions.** No two weights of one block have equal bytes and type.
+    The first one is kept. A remark names each one that went.
+
+    **Before and after.**
+    ```mlir
+    %a = ffn.weight #ffn.span<"wte" in @model, 0, 64> : tensor<4x4xf32>
+    %b = ffn.weight #ffn.span<"lm_head" in @model, 64, 64> : tensor<4x4xf32>
+    ```
+    ```mlir
+    %a = ffn.weight #ffn.span<"wte" in @model, 0, 64> : tensor<4x4xf32>
+    ```
+
+    **Numerical class.** exact (bits).
+  }];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
 #endif // FFN_MLIR_DIALECT_FFN_TRANSFORMS_PASSES_TD

@@ -1,0 +1,213 @@
+//===- MergeParallel.cpp - Parallel networks become a wide one ------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "NodeUtils.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/WeightEval.h"
+
+using namespace mlir;
+using namespace mlir::ffn;
+
+namespace mlir::ffn {
+#define GEN_PASS_DEF_FFNMERGEPARALLEL
+#include "ffn-mlir/Dialect/FFN/Transforms/Passes.h.inc"
+} // namespace mlir::ffn
+
+namespace {
+/// A network that is an addend and nothing else.
+struct Addend {
+  unsigned index;
+  FeedForwardOp network;
+};
+
+/// Why two networks cannot be one; empty if they can.
+std::string findDifference(FeedForwardOp a, FeedForwardOp b) {
+  if (a.getActivation() != b.getActivation())
+    return ("activations " + stringifyActivation(a.getActivation()) + " and " +
+            stringifyActivation(b.getActivation()) + " differ")
+        .str();
+  if (a.isGated() != b.isGated())
+    return "one is gated, the other is not";
+  if (a.getType() != b.getType())
+    return "their results differ in type";
+  auto element = [](Value value) {
+    return llvm::cast<ShapedType>(value.getType()).getElementType();
+  };
+  if (element(a.getUp()) != element(b.getUp()) ||
+      element(a.getDown()) != element(b.getDown()))
+    return "their weights differ in type";
+  for (FeedForwardOp network : {a, b})
+    for (Value weight : network.getWeightOperands())
+      if (!isWeightExpression(weight))
+        return "a weight is not constant";
+  if (a.getInput() == b.getInput())
+    return {};
+  auto first = a.getInput().getDefiningOp<NormOp>(),
+       second = b.getInput().getDefiningOp<NormOp>();
+  if (!first || !second || first.getInput() != second.getInput())
+    return "they read different values";
+  if (first.getKind() != second.getKind() ||
+      first.getEps() != second.getEps() ||
+      first.getOuterEps() != second.getOuterEps())
+    return "the norms before them differ in kind or eps";
+  if (first.getScale() != second.getScale() ||
+      first.getBias() != second.getBias())
+    return "the norms before them have different parameters; ffn-fold-norm "
+           "moves these into the weights";
+  return {};
+}
+
+struct MergeParallel : mlir::ffn::impl::FFNMergeParallelBase<MergeParallel> {
+  void runOnOperation() override {
+    getOperation().walk([&](SublayerOp sublayer) { mergeIn(sublayer); });
+  }
+
+private:
+  void mergeIn(SublayerOp sublayer) {
+    SmallVector<Addend> networks;
+    for (auto [i, value] : llvm::enumerate(sublayer.getYieldedAddends()))
+      if (auto network = value.getDefiningOp<FeedForwardOp>()) {
+        if (network->getBlock() != &sublayer.getBody().front())
+          continue;
+        if (!network.getResult().hasOneUse()) {
+          network.emitRemark("network of addend '")
+              << sublayer.getAddend(i).getName().getValue()
+              << "' not merged: its result is used elsewhere";
+          continue;
+        }
+        networks.push_back({static_cast<unsigned>(i), network});
+      }
+    // Groups of networks that agree with their first.
+    while (networks.size() > 1) {
+      SmallVector<Addend> group{networks.front()}, rest;
+      for (Addend other : llvm::drop_begin(networks)) {
+        std::string why = findDifference(group.front().network, other.network);
+        if (why.empty()) {
+          group.push_back(other);
+          continue;
+        }
+        other.network.emitRemark("network of addend '")
+            << sublayer.getAddend(other.index).getName().getValue()
+            << "' not merged with '"
+            << sublayer.getAddend(group.front().index).getName().getValue()
+            << "': " << why;
+        rest.push_back(other);
+      }
+      if (group.size() > 1) {
+        merge(sublayer, group);
+        // Indices have moved: look again at what is left.
+        return mergeIn(sublayer);
+      }
+      networks = rest;
+    }
+  }
+
+  static Value zeros(OpBuilder &builder, Location loc, int64_t size,
+                     Type elementType) {
+    auto type = RankedTensorType::get({size}, elementType);
+    DenseElementsAttr attr = DenseElementsAttr::get(
+        type, llvm::cast<Attribute>(builder.getZeroAttr(elementType)));
+    return WeightOp::create(builder, loc, type, llvm::cast<TypedAttr>(attr));
+  }
+
+  /// Expressions go before the outermost sublayer when their weights do.
+  static void setInsertionPoint(OpBuilder &builder, SublayerOp sublayer,
+                                ArrayRef<Addend> group) {
+    for (Addend addend : group)
+      for (Value weight : addend.network.getWeightOperands())
+        if (sublayer->isAncestor(weight.getParentBlock()->getParentOp()))
+          return builder.setInsertionPoint(
+              sublayer.getBody().front().getTerminator());
+    builder.setInsertionPoint(sublayer);
+  }
+
+  static Value concatBiases(OpBuilder &builder, ArrayRef<Addend> group,
+                            function_ref<Value(FeedForwardOp)> get) {
+    if (llvm::none_of(group, [&](const Addend &a) { return get(a.network); }))
+      return {};
+    FeedForwardOp first = group.front().network;
+    Type element =
+        llvm::cast<ShapedType>(first.getUp().getType()).getElementType();
+    SmallVector<Value> biases;
+    for (Addend addend : group) {
+      Value bias = get(addend.network);
+      biases.push_back(bias ? bias
+                            : zeros(builder, addend.network.getLoc(),
+                                    addend.network.getHiddenWidth(), element));
+    }
+    return ConcatRowsOp::create(builder, first.getLoc(), biases);
+  }
+
+  void merge(SublayerOp sublayer, ArrayRef<Addend> group) {
+    IRRewriter rewriter(&getContext());
+    setInsertionPoint(rewriter, sublayer, group);
+    FeedForwardOp first = group.front().network;
+    Location loc = first.getLoc();
+    SmallVector<Value> ups, gates, downs;
+    Value downBias;
+    for (Addend addend : group) {
+      FeedForwardOp network = addend.network;
+      ups.push_back(network.getUp());
+      if (network.isGated())
+        gates.push_back(network.getGate());
+      downs.push_back(rewriter.createOrFold<TransposeOp>(network.getLoc(),
+                                                         network.getDown()));
+      if (Value bias = network.getDownBias())
+        downBias =
+            downBias ? ffn::AddOp::create(rewriter, loc, downBias, bias) : bias;
+    }
+    Value up = ConcatRowsOp::create(rewriter, loc, ups);
+    Value gate = gates.empty()
+                     ? Value()
+                     : ConcatRowsOp::create(rewriter, loc, gates).getResult();
+    Value down = TransposeOp::create(
+        rewriter, loc, ConcatRowsOp::create(rewriter, loc, downs));
+    Value upBias = concatBiases(
+        rewriter, group, [](FeedForwardOp op) { return op.getUpBias(); });
+    Value gateBias = concatBiases(
+        rewriter, group, [](FeedForwardOp op) { return op.getGateBias(); });
+    // Addends may stand in another order than their networks.
+    rewriter.setInsertionPoint(sublayer.getBody().front().getTerminator());
+    auto wide = FeedForwardOp::create(
+        rewriter, loc, first.getType(), first.getInput(), up, gate, down,
+        upBias, gateBias, downBias, first.getActivation());
+
+    // One addend in the place of the first, named after all.
+    std::string name;
+    SmallVector<Attribute> addends;
+    SmallVector<Value> yielded;
+    for (Addend addend : group)
+      name += (name.empty() ? "" : "+") +
+              sublayer.getAddend(addend.index).getName().str();
+    Operation *yield = sublayer.getBody().front().getTerminator();
+    for (unsigned i = 0; i < sublayer.getNumAddends(); ++i) {
+      bool merged = llvm::any_of(
+          group, [&](const Addend &addend) { return addend.index == i; });
+      if (!merged) {
+        addends.push_back(sublayer.getAddend(i));
+        yielded.push_back(yield->getOperand(i));
+      } else if (i == group.front().index) {
+        addends.push_back(AddendAttr::get(&getContext(),
+                                          sublayer.getAddend(i).getKind(),
+                                          rewriter.getStringAttr(name)));
+        yielded.push_back(wide);
+      }
+    }
+    llvm::append_range(yielded, sublayer.getYieldedExtras());
+    wide.emitRemark("merged ") << group.size() << " networks into '" << name
+                               << "' of width " << wide.getHiddenWidth();
+    SmallVector<Operation *> dead;
+    for (Addend addend : group)
+      dead.push_back(addend.network);
+    rewriter.modifyOpInPlace(yield, [&] { yield->setOperands(yielded); });
+    rewriter.modifyOpInPlace(sublayer, [&] {
+      sublayer.setAddendsAttr(rewriter.getArrayAttr(addends));
+    });
+    eraseDead(rewriter, dead);
+  }
+};
+} // namespace
