@@ -4,8 +4,9 @@
 
     module = ffn_mlir.load_onnx("model.onnx")
     print(ffn_mlir.inspect(module)["totals"])
-    passes = ffn_mlir.PassManager.parse("builtin.module(ffn-raise,ffn-fold-norm)")
-    passes.run(module)
+    ffn_mlir.compile(module, "model.so")
+    model = ffn_mlir.load("model.so")
+    print(model.inputs, model.run(tokens)["logits"])
 
 Every failure is an :class:`Error` with a stable ``code`` and the compiler's
 ``diagnostics``.
@@ -14,6 +15,7 @@ Every failure is an :class:`Error` with a stable ``code`` and the compiler's
 from __future__ import annotations
 
 from ._compare import Difference, compare, interpret, random_inputs
+from ._compile import compile  # noqa: A004
 from ._errors import Diagnostic, Error
 from ._model import Model, ModelInfo, Session, Value, load
 from ._module import Module, PassManager, inspect, load_onnx, parse_module
@@ -29,6 +31,7 @@ __all__ = [
     "Session",
     "Value",
     "compare",
+    "compile",
     "inspect",
     "interpret",
     "load",

@@ -53,6 +53,10 @@ inline nanobind::object toText(const std::string &bytes) {
   return text;
 }
 
+DiagnosticList listDiagnostics(const mlir::ffn::DiagnosticPrinter &collector);
+
+/// Native code.
+void bindCompiler(nanobind::module_ &m);
 /// The float64 reference interpreter.
 void bindInterpreter(nanobind::module_ &m);
 /// Compiled models: loading, signature, sessions.

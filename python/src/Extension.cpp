@@ -48,16 +48,6 @@ const char *severityName(DiagnosticSeverity severity) {
   return "error";
 }
 
-DiagnosticList listDiagnostics(const ffn::DiagnosticPrinter &collector) {
-  DiagnosticList list;
-  for (const ffn::CollectedDiagnostic &entry : collector.getCollected()) {
-    list.emplace_back(severityName(entry.severity), entry.message);
-    for (const std::string &note : entry.notes)
-      list.emplace_back("note", note);
-  }
-  return list;
-}
-
 std::shared_ptr<MLIRContext> makeContext() {
   static std::once_flag once;
   std::call_once(once, [] { ffn::registerAllPasses(); });
@@ -169,6 +159,14 @@ std::string checkPipeline(const std::string &text) {
   return printed;
 }
 
+/// A module of its own in the same context.
+Module cloneModule(Module &module) {
+  Module copy;
+  copy.context = module.context;
+  copy.op = module.op->clone();
+  return copy;
+}
+
 DiagnosticList runPipeline(Module &module, const std::string &text) {
   OpPassManager parsed = parsePipeline(text);
   ffn::DiagnosticPrinter collector(module.context.get(), "", nullptr);
@@ -217,6 +215,16 @@ void exportModule(Module &module, const std::string &path, bool externalData) {
 
 } // namespace
 
+DiagnosticList listDiagnostics(const ffn::DiagnosticPrinter &collector) {
+  DiagnosticList list;
+  for (const ffn::CollectedDiagnostic &entry : collector.getCollected()) {
+    list.emplace_back(severityName(entry.severity), entry.message);
+    for (const std::string &note : entry.notes)
+      list.emplace_back("note", note);
+  }
+  return list;
+}
+
 void raise(const ffn::DiagnosticPrinter &collector,
            const std::string &otherwise) {
   CompilerError error;
@@ -232,6 +240,7 @@ void raise(const ffn::DiagnosticPrinter &collector,
 NB_MODULE(_ffn_mlir, m) {
   nb::class_<Module>(m, "Module")
       .def("__str__", &printModule)
+      .def("clone", &cloneModule)
       .def("run", &runPipeline, nb::arg("pipeline"))
       .def("inspect", &inspect)
       .def("export_onnx", &exportModule, nb::arg("path"),
@@ -240,6 +249,7 @@ NB_MODULE(_ffn_mlir, m) {
         nb::arg("allow_symlinks"), nb::arg("allow_hardlinks"));
   m.def("parse", &parseModule, nb::arg("text"));
   m.def("check_pipeline", &checkPipeline, nb::arg("text"));
+  bindCompiler(m);
   bindInterpreter(m);
   bindRuntime(m);
   nb::register_exception_translator(
