@@ -245,10 +245,10 @@ NormResult mlir::ffn::normalize(LowerScope &scope, Value input, int64_t axis,
 // Products
 //===----------------------------------------------------------------------===//
 
-/// sum of products with the given maps, accumulated in f32 for narrow types.
-static Value contract(LowerScope &scope, Value a, Value w,
-                      ArrayRef<AffineMap> maps, ArrayRef<OpFoldResult> sizes,
-                      ArrayRef<utils::IteratorType> iterators) {
+Value mlir::ffn::contract(LowerScope &scope, Value a, Value w,
+                          ArrayRef<AffineMap> maps,
+                          ArrayRef<OpFoldResult> sizes,
+                          ArrayRef<utils::IteratorType> iterators) {
   OpBuilder &b = scope.builder;
   Type type = elementOf(a);
   Type wide = isNarrow(type) ? Type(b.getF32Type()) : type;

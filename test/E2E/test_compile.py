@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 TRAINED = [BUNDLED / "pycode-lm.onnx", BUNDLED / "pycode-lm-kv.onnx"] + [
     SHARED / name
-    for name in ("stories260K.onnx", "stories260K_fp16w.onnx", "babyllama105.onnx",
+    for name in ("stories260K.onnx", "stories260K_fp16w.onnx", "stories260K_torch_op14.onnx", "babyllama105.onnx",
                  "babyllama105_ext.onnx", "kwt1/kwt1.onnx", "kwt1/kwt1_ln17.onnx", "kwt1/kwt1_torch_op14.onnx",
                  "kwt1/kwt1_frontend.onnx")
 ]

@@ -111,6 +111,11 @@ Value computeWide(OpBuilder &builder, Location loc, Value x,
 
 /// softmax over the last dim of a rank-n tensor; log of it if `log`.
 Value softmaxLast(LowerScope &scope, Value input, bool log);
+/// Sums of products under the maps of a, w and the result, whose sizes are
+/// given; narrow floats are accumulated in f32.
+Value contract(LowerScope &scope, Value a, Value w, ArrayRef<AffineMap> maps,
+               ArrayRef<OpFoldResult> sizes,
+               ArrayRef<utils::IteratorType> iterators);
 /// Batched a[..., m, k] x b[..., k, n] with broadcasting of leading dims.
 FailureOr<Value> matmul(LowerScope &scope, Value a, Value b);
 /// x W^T + b with W [out, in] over the last dim of x.

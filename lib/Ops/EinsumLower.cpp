@@ -1,0 +1,169 @@
+//===- EinsumLower.cpp - Lowering of Einsum -------------------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ffn-mlir/Ops/LowerHelpers.h"
+#include "llvm/ADT/StringExtras.h"
+#include <map>
+
+using namespace mlir;
+using namespace mlir::ffn;
+
+namespace {
+/// One label for each dim; the dims of an ellipsis are negative numbers
+/// counted from the right.
+using Labels = SmallVector<int>;
+
+/// A tensor whose dims are labelled.
+struct Term {
+  Value tensor;
+  Labels labels;
+};
+} // namespace
+
+static std::optional<Labels> parseTerm(StringRef text, int64_t hidden) {
+  Labels labels;
+  bool hasEllipsis = false;
+  while (!text.empty()) {
+    if (text.consume_front(" "))
+      continue;
+    if (text.consume_front("...")) {
+      if (hasEllipsis)
+        return std::nullopt;
+      hasEllipsis = true;
+      for (int64_t i = hidden; i > 0; --i)
+        labels.push_back(static_cast<int>(-i));
+      continue;
+    }
+    if (!llvm::isAlpha(text[0]))
+      return std::nullopt;
+    labels.push_back(text[0]);
+    text = text.drop_front();
+  }
+  return labels;
+}
+
+static bool hasDuplicates(Labels labels) {
+  llvm::sort(labels);
+  return std::adjacent_find(labels.begin(), labels.end()) != labels.end();
+}
+
+/// The product of two terms, summed over the labels that are not in `keep`.
+static FailureOr<Term> multiply(LowerContext &ctx, Term a, Term b,
+                                const Labels &keep) {
+  std::map<int, OpFoldResult> sizes;
+  for (Term *term : {&a, &b}) {
+    for (auto [label, size] :
+         llvm::zip(term->labels, ctx.sizes(term->tensor))) {
+      auto [entry, isNew] = sizes.try_emplace(label, size);
+      if (isNew)
+        continue;
+      FailureOr<Sizes> both =
+          broadcastSizes(ctx, {Sizes{entry->second}, Sizes{size}});
+      if (failed(both))
+        return failure();
+      entry->second = both->front();
+    }
+  }
+  Labels loops;
+  for (int label : keep)
+    if (sizes.count(label))
+      loops.push_back(label);
+  size_t kept = loops.size();
+  for (auto &entry : sizes)
+    if (!llvm::is_contained(keep, entry.first))
+      loops.push_back(entry.first);
+  MLIRContext *mlir = ctx.builder.getContext();
+  SmallVector<AffineMap> maps;
+  for (Term *term : {&a, &b}) {
+    Sizes target;
+    for (int label : term->labels)
+      target.push_back(sizes.at(label));
+    term->tensor = broadcastOperand(ctx, term->tensor, target);
+    SmallVector<AffineExpr> exprs;
+    for (auto [label, size, dim] :
+         llvm::zip(term->labels, target, tensorType(term->tensor).getShape()))
+      exprs.push_back(
+          dim == 1 && !isConstantIntValue(size, 1)
+              ? getAffineConstantExpr(0, mlir)
+              : getAffineDimExpr(llvm::find(loops, label) - loops.begin(),
+                                 mlir));
+    maps.push_back(AffineMap::get(loops.size(), 0, exprs, mlir));
+  }
+  Sizes result;
+  SmallVector<AffineExpr> out;
+  for (size_t i = 0; i < kept; ++i) {
+    result.push_back(sizes.at(loops[i]));
+    out.push_back(getAffineDimExpr(i, mlir));
+  }
+  maps.push_back(AffineMap::get(loops.size(), 0, out, mlir));
+  SmallVector<utils::IteratorType> iterators(loops.size(),
+                                             utils::IteratorType::reduction);
+  std::fill_n(iterators.begin(), kept, utils::IteratorType::parallel);
+  Value product = contract(ctx, a.tensor, b.tensor, maps, result, iterators);
+  return Term{product, Labels(ArrayRef(loops).take_front(kept))};
+}
+
+static LogicalResult lowerEinsum(LowerContext &ctx) {
+  StringRef text = ctx.node.getString("equation", "");
+  auto [left, right] = text.split("->");
+  SmallVector<StringRef> pieces;
+  left.split(pieces, ',');
+  if (pieces.size() != ctx.inputs.size())
+    return ctx.unsupported("the equation does not fit the inputs");
+  SmallVector<Term> terms;
+  std::map<int, int> counts;
+  int64_t widest = 0;
+  for (auto [piece, tensor] : llvm::zip(pieces, ctx.inputs)) {
+    int64_t named = llvm::count_if(piece, llvm::isAlpha);
+    int64_t hidden = piece.contains("...") ? rankOf(tensor) - named : 0;
+    std::optional<Labels> labels =
+        hidden < 0 ? std::nullopt : parseTerm(piece, hidden);
+    if (!labels || static_cast<int64_t>(labels->size()) != rankOf(tensor))
+      return ctx.unsupported("the equation does not fit the inputs");
+    if (hasDuplicates(*labels))
+      return ctx.unsupported("a label is repeated in one term");
+    widest = std::max(widest, hidden);
+    for (int label : *labels)
+      ++counts[label];
+    terms.push_back({tensor, *labels});
+  }
+  Labels output;
+  if (text.contains("->")) {
+    std::optional<Labels> labels = parseTerm(right, widest);
+    if (!labels || hasDuplicates(*labels) ||
+        llvm::any_of(*labels, [&](int label) { return !counts.count(label); }))
+      return ctx.unsupported("the output of the equation does not fit");
+    output = *labels;
+  } else {
+    // Broadcast dims, then the labels that occur once, in alphabetical order.
+    for (auto [label, count] : counts)
+      if (label < 0 || count == 1)
+        output.push_back(label);
+  }
+  if (terms.size() == 1) {
+    Type type = elementOf(terms[0].tensor);
+    Value one = constantOf(ctx.builder, ctx.loc, type, 1);
+    terms.push_back({filledTensor(ctx, {}, one), {}});
+  }
+  Term product = terms[0];
+  for (size_t i = 1; i < terms.size(); ++i) {
+    // What a later term or the output mentions stays; the last product is in
+    // the order of the output.
+    Labels keep = output;
+    for (const Term &later : ArrayRef(terms).drop_front(i + 1))
+      for (int label : later.labels)
+        if (!llvm::is_contained(keep, label))
+          keep.push_back(label);
+    FailureOr<Term> next = multiply(ctx, product, terms[i], keep);
+    if (failed(next))
+      return ctx.unsupported("sizes of one label differ");
+    product = *next;
+  }
+  ctx.results[0] = product.tensor;
+  return success();
+}
+
+FFN_REGISTER_OPS(EinsumLower) { table.addLower("", "Einsum", 12, lowerEinsum); }
