@@ -37,6 +37,7 @@ public:
 private:
   LogicalResult prepareSource();
   LogicalResult nameDims();
+  LogicalResult findLowerings();
   LogicalResult readSignature();
   void buildEntry();
   Value argumentBuffer(int64_t index, MemRefType type,
@@ -157,6 +158,30 @@ LogicalResult ModelLowering::prepareSource() {
     return failure();
   analysis.emplace(std::move(*result));
   return success();
+}
+
+/// Contents that the analysis knows need no operation.
+static bool hasKnownContents(SymbolicShapeAnalysis &analysis,
+                             onnx::NodeOp node) {
+  return node.getNumResults() > 0 &&
+         llvm::all_of(node.getResults(), [&](Value result) {
+           return analysis.lookup(result).contents.has_value();
+         });
+}
+
+/// Judged before anything else, since the sizes behind an operator that is not
+/// known are not known either.
+LogicalResult ModelLowering::findLowerings() {
+  WalkResult result = sourceMain.walk([&](onnx::NodeOp node) {
+    if (OpTable::get().lookup(node).lower || hasKnownContents(*analysis, node))
+      return WalkResult::advance();
+    (void)reportUnsupported(node, node.getNumRegions()
+                                      ? "operators with subgraphs have no "
+                                        "lowering"
+                                      : "this operator has no lowering");
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
 }
 
 LogicalResult ModelLowering::readSignature() {
@@ -443,9 +468,8 @@ LogicalResult ModelLowering::lowerNode(onnx::NodeOp node) {
     if (type && got &&
         (type.getElementType() != got.getElementType() ||
          type.getRank() != got.getRank()))
-      return node.emitError("lowering of ")
-             << node.describe() << " made " << got << " for " << type
-             << " [FFN-C199]";
+      return context.unsupported("its output is declared with another element "
+                                 "type or rank than it has");
     define(result, value);
   }
   return success();
@@ -624,7 +648,7 @@ std::unique_ptr<LoweredModel> ModelLowering::run() {
   if (failed(prepareSource()))
     return nullptr;
   lowered = std::make_unique<LoweredModel>();
-  if (failed(readSignature()))
+  if (failed(findLowerings()) || failed(readSignature()))
     return nullptr;
   buildEntry();
   if (failed(lowerBlock(sourceMain.getBody().front())))

@@ -197,3 +197,47 @@ def test_usage_errors(tmp_path):
     done = compile_model(model, tmp_path / "none" / "o")
     assert done.returncode == 1 and "[FFN-C301]" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["g.onnx"]
+
+
+def test_program(tmp_path):
+    """--emit=exe: .npy files in, .npy files out, by a program without start files."""
+    model = small_graph(tmp_path / "g.onnx")
+    program = tmp_path / "g"
+    done = compile_model(model, program, "--emit=exe")
+    assert done.returncode == 0, done.stderr
+    info = subprocess.run([program, "--info"], capture_output=True, text=True)
+    assert info.stdout == "input 0 x f32 (n, 16)\noutput 0 y f32 (n, 8)\n" and info.returncode == 0
+    x = np.random.default_rng(0).standard_normal((5, 16)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    arguments = [program, "--threads=2", f"--output-dir={tmp_path}"]
+    done = subprocess.run([*arguments, tmp_path / "x.npy"], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stdout, done.stderr
+    assert error_of(np.load(tmp_path / "output0.npy"), ort_session(model).run(None, {"x": x})[0]) <= 2.0**-20
+    assert subprocess.run(arguments, capture_output=True).returncode == 2
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-1])
+    np.save(tmp_path / "type.npy", x.astype(np.float64))
+    np.save(tmp_path / "size.npy", x[:, 1:].copy())
+    for name, code in (("cut", "R601"), ("type", "R601"), ("size", "R403"), ("none", "R601")):
+        done = subprocess.run([*arguments, tmp_path / f"{name}.npy"], capture_output=True, text=True)
+        assert done.returncode == 1 and f"[FFN-{code}]" in done.stderr, (name, done)
+
+
+EQUATIONS = {"bij,bjk->bik": [("b", 3, 5), ("b", 5, 4)], "...ij,jk": [("n", 2, 3), (3, 4)], "ij->ji": [("n", 4)],
+             "ij->": [("n", 4)], "i,j->ij": [("n",), (3,)], "ij,jk,kl->il": [("n", 3), (3, 4), (4, 2)],
+             "...i,...i->...": [("n", 4, 3), (1, 4, 3)]}
+
+
+@pytest.mark.parametrize("equation", EQUATIONS)
+def test_einsum(equation, tmp_path):
+    shapes = EQUATIONS[equation]
+    names = [f"x{i}" for i in range(len(shapes))]
+    sizes = [[2 if dim in ("n", "b") else dim for dim in shape] for shape in shapes]
+    arrays = [np.random.default_rng(i).standard_normal(size).astype(np.float32) for i, size in enumerate(sizes)]
+    wanted = np.einsum(equation, *arrays)
+    model = save(tmp_path / "g.onnx", [helper.make_node("Einsum", names, ["y"], equation=equation)],
+                 [(name, F, list(shape)) for name, shape in zip(names, shapes)],
+                 [("y", F, [f"d{i}" for i in range(wanted.ndim)])])
+    done = compile_model(model, tmp_path / "g.so")
+    assert done.returncode == 0, done.stderr
+    feeds = dict(zip(names, arrays))
+    assert error_of(Model(tmp_path / "g.so").run(feeds)[0], ort_session(model).run(None, feeds)[0]) <= 2.0**-20
