@@ -6,7 +6,7 @@ import lit.formats
 config.name = "ffn-mlir"
 config.test_format = lit.formats.ShTest(False)
 config.suffixes = [".mlir"]
-config.excludes = ["Inputs", "Unit", "python", "Numerics", "Conformance", "E2E", "Fuzz"]
+config.excludes = ["Inputs", "Unit", "Tools", "python", "Numerics", "Conformance", "E2E", "Fuzz"]
 config.test_source_root = os.path.join(config.ffn_source_dir, "test")
 config.test_exec_root = os.path.join(config.ffn_binary_dir, "test")
 config.environment["PATH"] = os.pathsep.join(

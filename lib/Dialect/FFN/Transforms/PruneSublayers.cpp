@@ -78,7 +78,7 @@ private:
         continue;
       }
       InFlightDiagnostic diag =
-          getOperation().emitError("no sublayer is named '");
+          emitError(getOperation().getLoc(), "no sublayer is named '");
       diag << name << "' [FFN-P102]";
       std::string names;
       for (StringRef other : known)

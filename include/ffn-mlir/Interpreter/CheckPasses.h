@@ -1,0 +1,57 @@
+//===- CheckPasses.h - The oracle after every pass --------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+//
+// Translation validation by execution: the interpreter runs @main on the same
+// inputs before the first pass and after each one. The first pass whose outputs
+// leave its bound is named and fails the pipeline.
+//
+// What a pass may change is its numerical class. Results are float64 values of
+// the exact weights, so an exact pass has only the re-association of float64
+// sums to answer for. A pass that stores bytes of weight expressions rounds
+// each element of n of them to a type of precision u: its bound is
+// gamma(16 n) = 16 n u / (1 - 16 n u) of the largest value of the output. For
+// approximate passes nothing is compared: what follows is measured against
+// their result.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_INTERPRETER_CHECKPASSES_H
+#define FFN_MLIR_INTERPRETER_CHECKPASSES_H
+
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Support/LLVM.h"
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mlir::ffn {
+
+enum class NumericalClass { Exact, RoundsWeights, Approximate };
+
+/// Class of a pass by its argument; exact where none was set.
+NumericalClass getNumericalClass(llvm::StringRef passArgument);
+void setNumericalClass(llvm::StringRef passArgument, NumericalClass kind);
+
+struct CheckPassesOptions {
+  /// Seed of inputs that no file gives.
+  uint64_t seed = 0;
+  /// "name=file.npy" for every argument; empty: seeded inputs, with small
+  /// sizes for symbolic dimensions.
+  std::vector<std::string> inputs;
+};
+
+/// Checks every pass of `pm`, which must be complete, when it runs on a module
+/// with a function @main. Turns multithreading of its context off.
+void addPassChecks(PassManager &pm, const CheckPassesOptions &options = {});
+
+/// Command line flags --ffn-check-passes, --ffn-check-seed, --ffn-check-input.
+void registerCheckPassesFlags();
+/// `addPassChecks` where the flags ask for it.
+void addPassChecksFromFlags(PassManager &pm);
+
+} // namespace mlir::ffn
+
+#endif // FFN_MLIR_INTERPRETER_CHECKPASSES_H
