@@ -127,7 +127,8 @@ Value PlanMemoryPass::hoist(Value value, OpBuilder &builder,
 
 std::optional<SymbolicSize> PlanMemoryPass::sizeOf(memref::AllocOp alloc) {
   MemRefType type = alloc.getType();
-  if (!type.getLayout().isIdentity() || !alloc.getSymbolOperands().empty())
+  if (!type.getLayout().isIdentity() || type.getMemorySpace() ||
+      !alloc.getSymbolOperands().empty())
     return std::nullopt;
   SymbolicSize size;
   Type element = type.getElementType();
