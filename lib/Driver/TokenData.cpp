@@ -116,3 +116,40 @@ std::vector<TokenWindow> mlir::ffn::makeWindows(const TokenData &data,
     }
   return windows;
 }
+
+Expected<TokenData> mlir::ffn::loadWholeFile(StringRef path,
+                                             const Tokenizer &tokenizer) {
+  auto buffer = llvm::MemoryBuffer::getFile(path);
+  if (!buffer)
+    return badFile(path, buffer.getError().message() + " [FFN-D203]");
+  StringRef text = (*buffer)->getBuffer();
+  if (text.empty())
+    return badFile(path, "is empty [FFN-D204]");
+  TokenData data;
+  data.bytes = text.size();
+  data.characters = llvm::count_if(
+      text.bytes(), [](uint8_t byte) { return (byte & 0xC0) != 0x80; });
+  data.documents.push_back(tokenizer.encode(text));
+  return data;
+}
+
+std::vector<TokenWindow> mlir::ffn::makeSlidingWindows(const TokenData &data,
+                                                       size_t length,
+                                                       size_t stride) {
+  std::vector<TokenWindow> windows;
+  length = std::max<size_t>(length, 1);
+  stride = std::clamp<size_t>(stride, 1, length);
+  for (const std::vector<int64_t> &ids : data.documents) {
+    size_t begin = 0, scored = 0;
+    while (scored + 1 < ids.size()) {
+      size_t end = std::min(begin + length, ids.size() - 1);
+      TokenWindow window;
+      window.ids.assign(ids.begin() + begin, ids.begin() + end + 1);
+      window.firstScored = scored - begin;
+      windows.push_back(std::move(window));
+      scored = end;
+      begin += stride;
+    }
+  }
+  return windows;
+}

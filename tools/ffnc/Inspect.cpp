@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Driver/Inspect.h"
-#include "Verb.h"
+#include "Native.h"
 #include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -18,10 +18,15 @@ namespace cl = llvm::cl;
 static int inspect();
 static Verb verb("inspect",
                  "lists the sublayers and FFNs of a model, their sizes, and "
-                 "what is almost an FFN and why not",
-                 inspect);
+                 "what is almost an FFN and why not; of a compiled model: what "
+                 "it takes and needs",
+                 inspect, R"(
+EXAMPLES:
+  ffnc inspect model.onnx --json
+  ffnc inspect model.so
+)");
 static cl::opt<std::string> model(cl::Positional, cl::Required,
-                                  cl::desc("model.onnx|model.mlir"),
+                                  cl::desc("model.onnx|model.mlir|model.so"),
                                   cl::sub(verb.command));
 static cl::opt<bool> asJson("json", cl::desc("JSON instead of a table"),
                             cl::sub(verb.command));
@@ -30,7 +35,30 @@ static cl::opt<bool> strict("strict",
                                      "otherwise accepted with a warning"),
                             cl::sub(verb.command));
 
+/// The signature and what else an artefact says of itself.
+static int inspectArtefact() {
+  std::unique_ptr<ffn::Artefact> artefact = openNative(model, /*threads=*/1);
+  if (!artefact)
+    return Diagnosed;
+  if (asJson) {
+    printJSON(artefact->toJSON());
+    return Done;
+  }
+  const ffn::Artefact::Info &info = artefact->getInfo();
+  auto &os = llvm::outs();
+  for (const ffn::Artefact::Value &value : artefact->getInputs())
+    os << "input     " << value.name << "  " << value.describe() << '\n';
+  for (const ffn::Artefact::Value &value : artefact->getOutputs())
+    os << "output    " << value.name << "  " << value.describe() << '\n';
+  os << "level     " << info.level << "\nfeatures  " << info.features
+     << "\nnumerics  " << info.numerics << "\nweights   " << info.weightBytes
+     << " bytes\nproducer  " << info.producer << '\n';
+  return Done;
+}
+
 static int inspect() {
+  if (isArtefact(model))
+    return inspectArtefact();
   std::unique_ptr<MLIRContext> context = makeContext();
   ffn::DiagnosticPrinter printer(context.get(), model, &llvm::errs(),
                                  /*showRemarks=*/false);

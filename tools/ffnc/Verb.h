@@ -15,17 +15,20 @@
 namespace mlir::ffn::driver {
 
 /// Exit codes of all tools (docs/reference/exit-codes.md).
-enum ExitCode : int { Done = 0, Diagnosed = 1, Usage = 2 };
+enum ExitCode : int { Done = 0, Diagnosed = 1, Usage = 2, Unequal = 4 };
 
 /// A verb: a subcommand with its options, and what it does. Defined once for
 /// each verb at namespace scope; construction registers it.
 class Verb {
 public:
   using Action = int (*)();
-  Verb(llvm::StringRef name, llvm::StringRef summary, Action action);
+  /// `examples` ends the help text of the verb.
+  Verb(llvm::StringRef name, llvm::StringRef summary, Action action,
+       llvm::StringRef examples = "");
 
   llvm::cl::SubCommand command;
   Action action;
+  llvm::StringRef examples;
   Verb *next;
 
   static Verb *first();

@@ -16,8 +16,9 @@ namespace cl = llvm::cl;
 
 static Verb *verbs = nullptr;
 
-Verb::Verb(llvm::StringRef name, llvm::StringRef summary, Action action)
-    : command(name, summary), action(action), next(verbs) {
+Verb::Verb(llvm::StringRef name, llvm::StringRef summary, Action action,
+           llvm::StringRef examples)
+    : command(name, summary), action(action), examples(examples), next(verbs) {
   verbs = this;
 }
 
@@ -85,6 +86,7 @@ int main(int argc, char **argv) {
     return Usage;
   }
   ffn::registerAllPasses();
+  cl::extrahelp help(chosen->examples);
   if (!cl::ParseCommandLineOptions(argc, argv, chosen->command.getDescription(),
                                    &llvm::errs()))
     return Usage;

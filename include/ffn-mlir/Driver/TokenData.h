@@ -25,11 +25,23 @@ llvm::Expected<TokenData> loadTokenData(llvm::StringRef path,
                                         const Tokenizer &tokenizer,
                                         uint64_t maxDocuments = 0);
 
+/// The file as one document, not a byte left out.
+llvm::Expected<TokenData> loadWholeFile(llvm::StringRef path,
+                                        const Tokenizer &tokenizer);
+
 /// A scored piece of a document: the model reads `ids` without the last and
-/// predicts `ids` without the first.
+/// predicts `ids` without the first. Predictions before `firstScored` are those
+/// of windows before.
 struct TokenWindow {
   std::vector<int64_t> ids;
+  size_t firstScored = 0;
 };
+
+/// Windows of `length` predictions that begin `stride` apart and see what
+/// stands before; each token but the first of a document is scored exactly
+/// once.
+std::vector<TokenWindow> makeSlidingWindows(const TokenData &data,
+                                            size_t length, size_t stride);
 
 /// Windows of `length` predictions. Every window after the first of a document
 /// starts again from BOS (where there is one), as at the document's start;

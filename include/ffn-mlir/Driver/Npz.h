@@ -1,0 +1,27 @@
+//===- Npz.h - NumPy archives -----------------------------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_DRIVER_NPZ_H
+#define FFN_MLIR_DRIVER_NPZ_H
+
+#include "ffn-mlir/Support/Npy.h"
+#include "llvm/Support/Error.h"
+#include <map>
+#include <string>
+
+namespace mlir::ffn {
+
+/// Reads the arrays of a .npz file (stored or deflated, below 4 GiB) by name.
+/// Anything that does not fit the format is an error with FFN-D102; nothing is
+/// allocated by a declared size that the compressed bytes cannot fill.
+llvm::Expected<std::map<std::string, NpyArray>> readNpz(llvm::StringRef path);
+/// The same from the bytes of a file that `where` names.
+llvm::Expected<std::map<std::string, NpyArray>>
+parseNpz(llvm::ArrayRef<uint8_t> bytes, llvm::StringRef where);
+
+} // namespace mlir::ffn
+
+#endif // FFN_MLIR_DRIVER_NPZ_H

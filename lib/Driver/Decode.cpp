@@ -1,0 +1,263 @@
+//===- Decode.cpp - Text generation by a compiled model -------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ffn-mlir/Driver/Decode.h"
+#include "ffn-mlir/Driver/Metrics.h"
+#include "llvm/ADT/STLExtras.h"
+#include <chrono>
+#include <cmath>
+
+using namespace mlir::ffn;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+
+static bool isIntMatrix(const Artefact::Value &value) {
+  return value.dtype.code <= 1 && value.shape.size() == 2;
+}
+
+static Error notALanguageModel(const llvm::Twine &what) {
+  return driverError("no language model: " + what + " [FFN-D205]");
+}
+
+/// "past_key_values.0.key" and "present.0.key" have the rest ".0.key".
+static StringRef restOfCacheName(StringRef name) {
+  for (StringRef prefix :
+       {"past_key_values", "present_key_values", "past", "present"})
+    if (name.consume_front(prefix))
+      break;
+  return name;
+}
+
+Error LanguageModel::findValues() {
+  auto inputs = artefact->getInputs();
+  auto outputs = artefact->getOutputs();
+  llvm::SmallVector<int64_t> presents, pastInputs;
+  for (auto [i, value] : llvm::enumerate(outputs)) {
+    if (StringRef(value.name).starts_with("present"))
+      presents.push_back(i);
+    else if (value.name == "logits" && value.shape.size() == 3)
+      logitsOutput = i;
+  }
+  for (auto [i, value] : llvm::enumerate(outputs))
+    if (logitsOutput < 0 && value.dtype.code == 2 && value.shape.size() == 3)
+      logitsOutput = i;
+  if (logitsOutput < 0)
+    return notALanguageModel("no output has logits [batch, sequence, vocab]");
+  vocabulary = outputs[logitsOutput].shape[2];
+  for (auto [i, value] : llvm::enumerate(inputs)) {
+    if (isIntMatrix(value) && value.name == "attention_mask")
+      mask = i;
+    else if (isIntMatrix(value) && value.name == "position_ids")
+      positionIds = i;
+    else if (StringRef(value.name).starts_with("past"))
+      pastInputs.push_back(i);
+    else if (isIntMatrix(value) && (ids < 0 || value.name == "input_ids"))
+      ids = i;
+    else
+      return notALanguageModel("input '" + value.name + "' is none of ids, " +
+                               "mask, positions, past");
+  }
+  if (ids < 0)
+    return notALanguageModel("no input has token ids [batch, sequence]");
+  for (auto [number, input] : llvm::enumerate(pastInputs)) {
+    const Artefact::Value &value = inputs[input];
+    int64_t axis = -1;
+    for (size_t d = 1; d < value.shape.size() && axis < 0; ++d)
+      if (value.shape[d] < 0)
+        axis = d;
+    if (axis < 0)
+      return notALanguageModel("input '" + value.name +
+                               "' has no dynamic length");
+    int64_t output = -1;
+    for (int64_t present : presents)
+      if (restOfCacheName(outputs[present].name) == restOfCacheName(value.name))
+        output = present;
+    if (output < 0 && presents.size() == pastInputs.size())
+      output = presents[number];
+    if (output < 0)
+      return notALanguageModel("input '" + value.name +
+                               "' has no output that is its next value");
+    if (outputs[output].shape.size() != value.shape.size() ||
+        outputs[output].dtype.code != value.dtype.code ||
+        outputs[output].dtype.bits != value.dtype.bits)
+      return notALanguageModel("input '" + value.name + "' and output '" +
+                               outputs[output].name + "' differ in type");
+    pasts.push_back({input, output, axis});
+  }
+  return Error::success();
+}
+
+Expected<LanguageModel> LanguageModel::create(Artefact &artefact,
+                                              int64_t batch) {
+  LanguageModel model(artefact);
+  model.batch = batch;
+  if (Error error = model.findValues())
+    return std::move(error);
+  if (Error error = model.reset())
+    return std::move(error);
+  return std::move(model);
+}
+
+Error LanguageModel::reset() {
+  inputs.resize(artefact->getInputs().size());
+  length = positions = 0;
+  history.assign(batch, {});
+  for (const Past &past : pasts) {
+    const Artefact::Value &value = artefact->getInputs()[past.input];
+    llvm::SmallVector<int64_t, 4> shape = value.shape;
+    shape[past.axis] = 0;
+    for (int64_t &dim : shape)
+      if (dim < 0)
+        dim = batch;
+    if (Error error = inputs[past.input].reset(value.dtype, shape))
+      return error;
+  }
+  return Error::success();
+}
+
+Error LanguageModel::fillInputs(llvm::ArrayRef<int64_t> text, int64_t count) {
+  auto types = artefact->getInputs();
+  int64_t before = hasCache() ? length : 0;
+  if (Error error = inputs[ids].reset(types[ids].dtype, {batch, count}))
+    return error;
+  for (auto [i, id] : llvm::enumerate(text))
+    inputs[ids].setInt(i, id);
+  if (mask >= 0) {
+    if (Error error =
+            inputs[mask].reset(types[mask].dtype, {batch, before + count}))
+      return error;
+    for (size_t i = 0; i < inputs[mask].getNumElements(); ++i)
+      inputs[mask].setInt(i, 1);
+  }
+  if (positionIds >= 0) {
+    if (Error error =
+            inputs[positionIds].reset(types[positionIds].dtype, {batch, count}))
+      return error;
+    for (size_t i = 0; i < inputs[positionIds].getNumElements(); ++i)
+      inputs[positionIds].setInt(i, before + static_cast<int64_t>(i) % count);
+  }
+  return Error::success();
+}
+
+Error LanguageModel::feed(llvm::ArrayRef<int64_t> text) {
+  if (text.empty() || text.size() % batch)
+    return driverError("a step needs one token or more for each row "
+                       "[FFN-D206]");
+  for (int64_t id : text)
+    if (id < 0 || (vocabulary >= 0 && id >= vocabulary))
+      return driverError("token id " + llvm::Twine(id) +
+                         " is outside of the vocabulary of " +
+                         llvm::Twine(vocabulary) + " [FFN-D206]");
+  int64_t count = text.size() / batch;
+  positions = count;
+  std::vector<int64_t> whole;
+  if (!hasCache()) {
+    for (auto [row, words] : llvm::enumerate(history)) {
+      llvm::append_range(words, text.slice(row * count, count));
+      llvm::append_range(whole, words);
+    }
+    text = whole;
+    positions = count = text.size() / batch;
+  }
+  if (Error error = fillInputs(text, count))
+    return error;
+  if (Error error = artefact->run(inputs, outputs))
+    return error;
+  length = hasCache() ? length + count : count;
+  // The old past is the memory of the next present.
+  for (const Past &past : pasts)
+    std::swap(inputs[past.input], outputs[past.output]);
+  const HostTensor &logits = outputs[logitsOutput];
+  if (logits.getShape()[0] != batch || logits.getShape()[1] != count)
+    return notALanguageModel("logits of shape " + shapeName(logits.getShape()) +
+                             " for " + llvm::Twine(count) + " tokens");
+  converted.clear();
+  if (logits.getDtype().bits != 32) {
+    converted.resize(logits.getNumElements());
+    for (auto [i, value] : llvm::enumerate(converted))
+      value = static_cast<float>(logits.getDouble(i));
+  }
+  return Error::success();
+}
+
+llvm::ArrayRef<float> LanguageModel::logits(int64_t position, int64_t row) {
+  const HostTensor &tensor = outputs[logitsOutput];
+  llvm::ArrayRef<float> all = tensor.as<float>();
+  if (tensor.getDtype().bits != 32)
+    all = converted;
+  if (position < 0)
+    position += positions;
+  size_t width = tensor.getShape()[2];
+  return all.slice((row * positions + position) * width, width);
+}
+
+//===----------------------------------------------------------------------===//
+// Sampling
+//===----------------------------------------------------------------------===//
+
+int64_t Sampler::next(llvm::ArrayRef<float> logits) {
+  int64_t best = argmax(logits);
+  if (best < 0 || !(options.temperature > 0))
+    return best;
+  std::vector<size_t> order(logits.size());
+  for (auto [i, index] : llvm::enumerate(order))
+    index = i;
+  size_t kept = logits.size();
+  if (options.topK && options.topK < kept) {
+    kept = options.topK;
+    llvm::stable_sort(
+        order, [&](size_t a, size_t b) { return logits[a] > logits[b]; });
+    order.resize(kept);
+  }
+  double top = logits[best], sum = 0;
+  std::vector<double> weights(kept);
+  for (size_t i = 0; i < kept; ++i)
+    sum += weights[i] =
+        std::exp((logits[order[i]] - top) / options.temperature);
+  double drawn = random.uniform() * sum;
+  for (size_t i = 0; i < kept; ++i) {
+    drawn -= weights[i];
+    if (drawn < 0)
+      return order[i];
+  }
+  return best;
+}
+
+static double secondsSince(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin)
+      .count();
+}
+
+Expected<Generation>
+mlir::ffn::generateTokens(LanguageModel &model, llvm::ArrayRef<int64_t> prompt,
+                          uint64_t maxTokens, const SamplingOptions &sampling,
+                          llvm::ArrayRef<int64_t> stop,
+                          llvm::function_ref<void(int64_t)> onToken) {
+  Generation result;
+  Sampler sampler(sampling);
+  auto begin = std::chrono::steady_clock::now();
+  if (Error error = model.feed(prompt))
+    return std::move(error);
+  result.prefillSeconds = secondsSince(begin);
+  begin = std::chrono::steady_clock::now();
+  while (result.ids.size() < maxTokens) {
+    int64_t id = sampler.next(model.logits());
+    if (id < 0)
+      return driverError("the model's logits are no numbers [FFN-D207]");
+    if (llvm::is_contained(stop, id))
+      break;
+    result.ids.push_back(id);
+    onToken(id);
+    if (result.ids.size() == maxTokens)
+      break;
+    if (Error error = model.feed(id))
+      return std::move(error);
+    ++result.decodeSteps;
+  }
+  result.decodeSeconds = secondsSince(begin);
+  return result;
+}

@@ -1,0 +1,276 @@
+//===- Native.cpp - What the verbs on compiled models share ---------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Native.h"
+#include "ffn-mlir/Driver/Npz.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/BinaryFormat/Magic.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/Program.h"
+#include "llvm/Support/Signals.h"
+#include "llvm/Support/raw_ostream.h"
+#include <chrono>
+#include <csignal>
+#include <unistd.h>
+
+using namespace mlir::ffn;
+using namespace mlir::ffn::driver;
+using llvm::Error;
+using llvm::Expected;
+using llvm::StringRef;
+
+bool mlir::ffn::driver::isArtefact(StringRef path) {
+  llvm::file_magic magic;
+  return !llvm::identify_magic(path, magic) &&
+         (magic == llvm::file_magic::elf_shared_object ||
+          StringRef(path).ends_with(".so"));
+}
+
+int mlir::ffn::driver::fail(Error error, int code) {
+  return fail(llvm::toString(std::move(error)), code);
+}
+
+void mlir::ffn::driver::printJSON(llvm::json::Value value) {
+  llvm::outs() << llvm::formatv("{0:2}\n", value);
+}
+
+//===----------------------------------------------------------------------===//
+// Temporary artefacts
+//===----------------------------------------------------------------------===//
+
+/// The one temporary folder, for the signal handler.
+static char temporaryFolder[4096];
+
+static void onInterrupt(int signal) {
+  llvm::sys::RunInterruptHandlers();
+  if (temporaryFolder[0])
+    rmdir(temporaryFolder);
+  _exit(128 + signal);
+}
+
+void mlir::ffn::driver::installInterruptHandlers() {
+  // The first registration makes LLVM install its handlers, which ours replace.
+  llvm::sys::DontRemoveFileOnSignal("");
+  llvm::sys::AddSignalHandler([](void *) {}, nullptr);
+  struct sigaction action{};
+  action.sa_handler = onInterrupt;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+namespace {
+/// A folder that is gone with its files at the end of the scope.
+class ScopedFolder {
+public:
+  std::error_code create() {
+    std::error_code code = llvm::sys::fs::createUniqueDirectory("ffnc", folder);
+    if (!code && folder.size() < sizeof temporaryFolder)
+      memcpy(temporaryFolder, folder.c_str(), folder.size() + 1);
+    return code;
+  }
+  ~ScopedFolder() {
+    if (folder.empty())
+      return;
+    for (const std::string &file : files) {
+      llvm::sys::fs::remove(file);
+      llvm::sys::DontRemoveFileOnSignal(file);
+    }
+    llvm::sys::fs::remove(folder);
+    temporaryFolder[0] = 0;
+  }
+  std::string file(StringRef name) {
+    llvm::SmallString<128> path = folder;
+    llvm::sys::path::append(path, name);
+    files.push_back(path.str().str());
+    llvm::sys::RemoveFileOnSignal(path);
+    return files.back();
+  }
+
+private:
+  llvm::SmallString<128> folder;
+  std::vector<std::string> files;
+};
+} // namespace
+
+std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
+                                                        unsigned threads) {
+  auto load = [&](StringRef file) -> std::unique_ptr<Artefact> {
+    Expected<std::unique_ptr<Artefact>> artefact =
+        Artefact::load(file, threads);
+    if (artefact)
+      return std::move(*artefact);
+    fail(artefact.takeError());
+    return nullptr;
+  };
+  if (!llvm::sys::fs::exists(path)) {
+    fail(path + ": no such file [FFN-R101]");
+    return nullptr;
+  }
+  if (isArtefact(path))
+    return load(path);
+  ScopedFolder folder;
+  if (std::error_code code = folder.create()) {
+    fail("no temporary folder: " + code.message() + " [FFN-O101]");
+    return nullptr;
+  }
+  std::string library = folder.file("model.so");
+  folder.file("model.so.weights");
+  llvm::errs() << "compiling " << path << '\n';
+  std::string self = llvm::sys::fs::getMainExecutable(nullptr, nullptr);
+  std::string message;
+  int code = llvm::sys::ExecuteAndWait(
+      self, {self, "compile", path, "--emit=so", "-o", library}, std::nullopt,
+      {}, 0, 0, &message);
+  if (code != 0) {
+    // The compiler has said what is wrong, unless it did not end by itself.
+    if (code < 0)
+      fail("the compiler stopped: " + message + " [FFN-I901]");
+    return nullptr;
+  }
+  return load(library);
+}
+
+//===----------------------------------------------------------------------===//
+// Inputs
+//===----------------------------------------------------------------------===//
+
+Expected<std::vector<DimSizes>>
+mlir::ffn::driver::parseDimGrid(llvm::ArrayRef<std::string> pairs) {
+  std::vector<DimSizes> grid(1);
+  for (StringRef pair : pairs) {
+    // A symbol may hold '=', a size may not.
+    auto [name, list] = pair.rsplit('=');
+    llvm::SmallVector<StringRef> parts;
+    list.split(parts, ',');
+    std::vector<DimSizes> next;
+    for (const DimSizes &sizes : grid)
+      for (StringRef part : parts) {
+        int64_t size;
+        if (name.empty() || part.getAsInteger(10, size) || size < 0)
+          return driverError("--dim needs NAME=SIZE, not '" + pair + "'");
+        next.push_back(sizes);
+        next.back()[name.str()] = size;
+      }
+    grid = std::move(next);
+    if (grid.size() > 10000)
+      return driverError("more than 10000 combinations of sizes");
+  }
+  return grid;
+}
+
+Expected<DimSizes>
+mlir::ffn::driver::parseDims(llvm::ArrayRef<std::string> pairs) {
+  Expected<std::vector<DimSizes>> grid = parseDimGrid(pairs);
+  if (!grid)
+    return grid.takeError();
+  if (grid->size() != 1)
+    return driverError("--dim takes one size for each name here");
+  return std::move(grid->front());
+}
+
+Error mlir::ffn::driver::fillInputs(const Artefact &artefact,
+                                    const DimSizes &sizes, uint64_t seed,
+                                    int64_t intBound,
+                                    llvm::ArrayRef<bool> given,
+                                    llvm::MutableArrayRef<HostTensor> inputs) {
+  for (auto [i, value] : llvm::enumerate(artefact.getInputs())) {
+    if (given[i])
+      continue;
+    auto shape = value.resolve(sizes);
+    if (!shape)
+      return shape.takeError();
+    if (Error error = inputs[i].reset(value.dtype, *shape))
+      return error;
+    inputs[i].fillRandom(seed + i * 0x100000001b3u, intBound);
+    if (StringRef(value.name).ends_with("mask"))
+      for (size_t k = 0; k < inputs[i].getNumElements(); ++k)
+        inputs[i].setInt(k, 1);
+  }
+  return Error::success();
+}
+
+Error mlir::ffn::driver::readInputs(const Artefact &artefact,
+                                    llvm::ArrayRef<std::string> items,
+                                    llvm::MutableArrayRef<bool> given,
+                                    llvm::MutableArrayRef<HostTensor> inputs) {
+  auto set = [&](StringRef name, const NpyArray &array,
+                 StringRef where) -> Error {
+    int64_t i = artefact.findInput(name);
+    if (i < 0)
+      return driverError(where + ": the model has no input '" + name +
+                         "' [FFN-R400]");
+    if (given[i])
+      return driverError(where + ": input '" + name +
+                         "' is given twice [FFN-R400]");
+    given[i] = true;
+    return inputs[i].assign(array, artefact.getInputs()[i].dtype, where);
+  };
+  for (StringRef item : items) {
+    if (item.ends_with(".npz") && !item.contains('=')) {
+      auto arrays = readNpz(item);
+      if (!arrays)
+        return arrays.takeError();
+      for (auto &[name, array] : *arrays) {
+        StringRef input = name;
+        // Archives of references hold outputs too.
+        if (!input.consume_front("in:") && artefact.findInput(input) < 0)
+          continue;
+        if (Error error = set(input, array, item))
+          return error;
+      }
+      continue;
+    }
+    // The file is what follows the first '=' unless an input has one in its
+    // name.
+    auto [name, file] = item.split('=');
+    for (const Artefact::Value &value : artefact.getInputs())
+      if (value.name.size() > name.size() && item.starts_with(value.name) &&
+          item.substr(value.name.size()).starts_with("=")) {
+        name = value.name;
+        file = item.drop_front(name.size() + 1);
+      }
+    if (name.empty() || file.empty())
+      return driverError("--input needs NAME=FILE.npy or FILE.npz, not '" +
+                         item + "' [FFN-R400]");
+    CodedErrors errors;
+    llvm::FailureOr<NpyArray> array = readNpy(file, errors);
+    if (failed(array))
+      return driverError(file + ": " + errors.get().front().getMessage());
+    if (Error error = set(name, *array, file))
+      return error;
+  }
+  return Error::success();
+}
+
+//===----------------------------------------------------------------------===//
+// Times
+//===----------------------------------------------------------------------===//
+
+double mlir::ffn::driver::now() {
+  return std::chrono::duration<double>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+static double quantile(std::vector<double> values, double q) {
+  if (values.empty())
+    return 0;
+  llvm::sort(values);
+  double at = q * (values.size() - 1);
+  size_t low = static_cast<size_t>(at);
+  size_t high = std::min(low + 1, values.size() - 1);
+  return values[low] + (at - low) * (values[high] - values[low]);
+}
+double Timing::median() const { return quantile(seconds, 0.5); }
+double Timing::minimum() const { return quantile(seconds, 0); }
+double Timing::spread() const {
+  double middle = median();
+  return middle > 0
+             ? (quantile(seconds, 0.75) - quantile(seconds, 0.25)) / middle
+             : 0;
+}

@@ -1,0 +1,66 @@
+//===- Native.h - What the verbs on compiled models share -------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_TOOLS_FFNC_NATIVE_H
+#define FFN_MLIR_TOOLS_FFNC_NATIVE_H
+
+#include "Verb.h"
+#include "ffn-mlir/Driver/Artefact.h"
+#include "llvm/Support/JSON.h"
+
+namespace mlir::ffn::driver {
+
+/// Whether the file begins as a shared library does.
+bool isArtefact(llvm::StringRef path);
+
+/// Loads an artefact; a model file is compiled into a temporary folder first,
+/// by a process of its own so that its memory is gone when the model runs. Null
+/// after a message on stderr.
+std::unique_ptr<Artefact> openNative(llvm::StringRef path, unsigned threads);
+
+/// Temporary files go, and the exit code is 130 or 143, when SIGINT or SIGTERM
+/// arrives. Call before the first temporary file.
+void installInterruptHandlers();
+
+/// "name=value" pairs with sizes; the error is one of usage.
+llvm::Expected<DimSizes> parseDims(llvm::ArrayRef<std::string> pairs);
+/// The same where a value is a list: every combination, the first name
+/// slowest.
+llvm::Expected<std::vector<DimSizes>>
+parseDimGrid(llvm::ArrayRef<std::string> pairs);
+
+/// Fills tensors for the inputs that `given` has no entry for (null data):
+/// seeded by position; ones for a name that ends in "mask".
+llvm::Error fillInputs(const Artefact &artefact, const DimSizes &sizes,
+                       uint64_t seed, int64_t intBound,
+                       llvm::ArrayRef<bool> given,
+                       llvm::MutableArrayRef<HostTensor> inputs);
+
+/// Reads "name=file.npy" pairs and "file.npz" archives, whose arrays are named
+/// as inputs or "in:" and the input.
+llvm::Error readInputs(const Artefact &artefact,
+                       llvm::ArrayRef<std::string> items,
+                       llvm::MutableArrayRef<bool> given,
+                       llvm::MutableArrayRef<HostTensor> inputs);
+
+/// Prints to stdout; with two spaces and a line end.
+void printJSON(llvm::json::Value value);
+/// `error` as the message of `fail`.
+int fail(llvm::Error error, int code = Diagnosed);
+
+/// Times of repeated runs, in seconds.
+struct Timing {
+  std::vector<double> seconds;
+  double median() const;
+  double minimum() const;
+  /// Distance of the quartiles as a part of the median.
+  double spread() const;
+};
+double now();
+
+} // namespace mlir::ffn::driver
+
+#endif // FFN_MLIR_TOOLS_FFNC_NATIVE_H
