@@ -28,6 +28,9 @@ public:
   /// An empty name starts as "v".
   std::string claim(StringRef name);
   bool isTaken(StringRef name) const;
+  /// Takes `name` even if a scope around has it, unless it is among `needed`,
+  /// taken here already, or empty.
+  bool claimHiding(StringRef name, const llvm::StringSet<> &needed);
 
 private:
   const NameScope *parent;

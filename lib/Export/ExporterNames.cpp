@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ExporterInternal.h"
+#include "mlir/Transforms/RegionUtils.h"
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -30,6 +31,10 @@ std::string NameScope::claim(StringRef name) {
   }
   taken.insert(result);
   return result;
+}
+
+bool NameScope::claimHiding(StringRef name, const llvm::StringSet<> &needed) {
+  return !name.empty() && !needed.contains(name) && taken.insert(name).second;
 }
 
 DictionaryAttr ModelExporter::getEntry(ArrayAttr list, unsigned i) {
@@ -68,16 +73,29 @@ void ModelExporter::nameValues(Block &block, Scope &scope, ArrayAttr args,
     args = {};
   if (results && results.size() != terminator->getNumOperands())
     results = {};
+  // An input of a subgraph may hide an outer name, as some operators demand
+  // certain names, but not one that the subgraph uses.
+  llvm::StringSet<> captured;
+  if (scope.kind == ScopeKind::Subgraph) {
+    llvm::SetVector<Value> values;
+    getUsedValuesDefinedAbove(*block.getParent(), values);
+    for (Value value : values)
+      if (auto it = names.find(value); it != names.end())
+        captured.insert(it->second);
+  }
   for (BlockArgument arg : block.getArguments()) {
     StringRef given = getGivenName(args, arg.getArgNumber());
-    names[arg] = scope.names.claim(given.empty() ? "input" : given);
+    names[arg] = scope.names.claimHiding(given, captured)
+                     ? given.str()
+                     : scope.names.claim(given.empty() ? "input" : given);
   }
   for (auto [i, value] : llvm::enumerate(terminator->getOperands())) {
     StringRef given = getGivenName(results, i);
     bool isLocal = value.getParentBlock() == &block;
     auto named = names.find(value);
-    if (isLocal && named != names.end() && named->second == given &&
-        !llvm::is_contained(scope.outputs, given)) {
+    // Also where one value is several outputs of one name, as in the bodies of
+    // some loops.
+    if (isLocal && named != names.end() && named->second == given) {
       scope.outputs.push_back(given.str());
       continue;
     }

@@ -54,7 +54,10 @@ LogicalResult mlir::ffn::prepareToSave(ModuleOp module, StringRef output,
                                        const SaveOptions &options) {
   WeightStore &store = WeightStore::get(module.getContext());
   bool isStdout = output == "-";
-  StringRef folder = isStdout ? StringRef() : path::parent_path(output);
+  std::string base = store.getBaseDirectory();
+  StringRef folder = options.keepPaths ? StringRef(base)
+                     : isStdout        ? StringRef()
+                                       : path::parent_path(output);
   auto derived = module.lookupSymbol<FileOp>(kDerivedFile);
   if (store.hasNewDerived()) {
     if (!derived)
@@ -78,7 +81,7 @@ LogicalResult mlir::ffn::prepareToSave(ModuleOp module, StringRef output,
       if (failed(store.writeDerived(weights, error)))
         return module.emitError("cannot write '")
                << weights << "': " << error << " [FFN-O101]";
-      rebaseFilePaths(module, store.getBaseDirectory(), folder);
+      rebaseFilePaths(module, base, folder);
       SmallString<256> relative(
           getRelativePath(folder, path::parent_path(weights)));
       path::append(relative, path::filename(weights));
@@ -87,9 +90,7 @@ LogicalResult mlir::ffn::prepareToSave(ModuleOp module, StringRef output,
       return success();
     }
   }
-  rebaseFilePaths(module, store.getBaseDirectory(), folder);
-  if (derived && !derived.getSize() && !isStdout)
-    derived.setPath((path::filename(output) + ".weights").str());
+  rebaseFilePaths(module, base, folder);
   return success();
 }
 

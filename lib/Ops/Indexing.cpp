@@ -13,11 +13,15 @@ using namespace mlir::ffn;
 // Gather
 //===----------------------------------------------------------------------===//
 
-/// I505 when a constant index is outside [-size, size).
-static LogicalResult checkIndices(ShapeContext &ctx, const SymValue &indices,
+/// I505 when a constant index into integers that are known here, which are
+/// sizes as a rule, is outside [-size, size). Into other data it fails at run
+/// time, if the node is ever reached.
+static LogicalResult checkIndices(ShapeContext &ctx, const SymValue &data,
+                                  const SymValue &indices,
                                   const DimExpr &size) {
   std::optional<int64_t> limit = size.getConstant();
-  if (!limit || !indices.contents)
+  if (!limit || !indices.contents || !data.contents ||
+      isa_and_nonnull<FloatType>(data.elementType))
     return success();
   for (const DimExpr &index : *indices.contents) {
     std::optional<int64_t> at = index.getConstant();
@@ -35,7 +39,8 @@ static LogicalResult shapeGather(ShapeContext &ctx) {
     return success();
   FailureOr<int64_t> axis =
       normalizeAxis(ctx, ctx.node.getInt("axis", 0), data.rank());
-  if (failed(axis) || failed(checkIndices(ctx, indices, (*data.dims)[*axis])))
+  if (failed(axis) ||
+      failed(checkIndices(ctx, data, indices, (*data.dims)[*axis])))
     return failure();
   if (!indices.dims)
     return success();
@@ -66,7 +71,8 @@ static LogicalResult shapeGatherElements(ShapeContext &ctx) {
   if (data.dims) {
     FailureOr<int64_t> axis =
         normalizeAxis(ctx, ctx.node.getInt("axis", 0), data.rank());
-    if (failed(axis) || failed(checkIndices(ctx, indices, (*data.dims)[*axis])))
+    if (failed(axis) ||
+        failed(checkIndices(ctx, data, indices, (*data.dims)[*axis])))
       return failure();
     if (failed(requireRank(ctx, 1, data.rank())))
       return failure();
@@ -111,7 +117,7 @@ static LogicalResult shapeScatter(ShapeContext &ctx) {
     FailureOr<int64_t> axis =
         normalizeAxis(ctx, ctx.node.getInt("axis", 0), data.rank());
     if (failed(axis) ||
-        failed(checkIndices(ctx, ctx.input(1), (*data.dims)[*axis])) ||
+        failed(checkIndices(ctx, data, ctx.input(1), (*data.dims)[*axis])) ||
         failed(requireRank(ctx, 1, data.rank())) ||
         failed(requireRank(ctx, 2, data.rank())))
       return failure();

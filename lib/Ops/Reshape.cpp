@@ -24,6 +24,15 @@ static LogicalResult setRearranged(ShapeContext &ctx,
 // Reshape, Flatten
 //===----------------------------------------------------------------------===//
 
+/// True where the shape operand comes out of other nodes. That it does not fit
+/// is then seen at run time, as other tools see it, if the node is ever
+/// reached.
+static bool isShapeComputed(ShapeContext &ctx) {
+  Value shape = ctx.numInputs() > 1 ? ctx.node.getInput(1) : Value();
+  auto node = shape ? shape.getDefiningOp<onnx::NodeOp>() : onnx::NodeOp();
+  return node && node.getOp() != "Constant";
+}
+
 /// The dims that a shape operand asks for. `copyZero`: 0 takes the input's dim.
 static FailureOr<Dims> getReshaped(ShapeContext &ctx, ArrayRef<DimExpr> wanted,
                                    bool copyZero) {
@@ -65,7 +74,7 @@ static FailureOr<Dims> getReshaped(ShapeContext &ctx, ArrayRef<DimExpr> wanted,
   if (!missing) {
     std::optional<int64_t> have = total.getConstant(),
                            want = product(result).getConstant();
-    if (have && want && *have != *want)
+    if (have && want && *have != *want && !isShapeComputed(ctx))
       return ctx.error("I504",
                        "input of shape " + Twine(toString(*input.dims)) +
                            " does not fit the shape " + toString(result));
@@ -79,9 +88,12 @@ static FailureOr<Dims> getReshaped(ShapeContext &ctx, ArrayRef<DimExpr> wanted,
     return result;
   std::optional<int64_t> have = total.getConstant(),
                          rest = others.getConstant();
-  if (have && rest && *have % *rest != 0)
+  if (have && rest && *have % *rest != 0) {
+    if (isShapeComputed(ctx))
+      return result;
     return ctx.error("I504", "input of shape " + Twine(toString(*input.dims)) +
                                  " does not fit the shape " + toString(wanted));
+  }
   result[*missing] = total.floorDiv(others);
   return result;
 }

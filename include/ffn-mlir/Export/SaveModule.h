@@ -17,6 +17,8 @@ struct SaveOptions {
   /// --weights-out: file for the derived weights; empty: `<path>.weights`.
   std::string weightsOut;
   bool bytecode = false;
+  /// Leave paths relative to the base folder of the context's WeightStore.
+  bool keepPaths = false;
 };
 
 /// Derived weights up to this size become `dense<>` where the output is stdout

@@ -1,0 +1,68 @@
+"""ffn-opt on ONNX files: passes run on the imported model, weights stay where they are."""
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("FFN_BUILD_DIR", ROOT / "build" / "release"))
+
+
+def run(tool, *arguments):
+    return subprocess.run([BUILD / "bin" / tool, *arguments], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def model(tmp_path):
+    weight = np.arange(12, dtype=np.float32).reshape(3, 4)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["h"], name="product"), helper.make_node("Relu", ["h"], ["y"], name="rectify")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 4])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    path = tmp_path / "m.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_reads_onnx(model):
+    done = run("ffn-opt", model, "--pass-pipeline=builtin.module(ffn-raise)")
+    assert done.returncode == 0, done.stderr
+    assert "ffn.weight" in done.stdout and '"rectify"' in done.stdout and "onnx.node" in done.stdout
+
+
+@pytest.mark.parametrize("bytecode", [False, True])
+def test_edited_name_is_in_the_export(model, tmp_path, bytecode):
+    """The IR is the model: no copy of the file stands behind it."""
+    text = tmp_path / "m.mlir"
+    assert run("ffn-opt", model, "-o", text).returncode == 0
+    text.write_text(text.read_text().replace('"rectify"', '"renamed"'))
+    source = text
+    if bytecode:
+        source = tmp_path / "m.mlirbc"
+        assert run("ffn-opt", text, "--emit-bytecode", "-o", source).returncode == 0
+    out = tmp_path / "out.onnx"
+    done = run("ffnc", "compile", source, "--emit=onnx", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert [node.name for node in onnx.load(out).graph.node] == ["product", "renamed"]
+
+
+def test_missing_file_is_coded(tmp_path):
+    done = run("ffn-opt", tmp_path / "none.onnx")
+    assert done.returncode == 1 and "[FFN-I105]" in done.stderr and done.stdout == ""
+
+
+def test_damaged_file_is_coded(model):
+    model.write_bytes(model.read_bytes()[:40])
+    done = run("ffn-opt", model)
+    assert done.returncode == 1 and "[FFN-I" in done.stderr and done.stdout == ""
+
+
+def test_wrong_flag_is_wrong_use(model):
+    assert run("ffn-opt", model, "--no-such-flag").returncode == 2
