@@ -266,7 +266,7 @@ public:
       : state(std::move(state)) {}
 
   void runBeforePass(Pass *pass, Operation *op) override {
-    if (state->stopped || isAdaptor(pass))
+    if (state->stopped || isExempt(pass))
       return;
     ModuleOp module = getModule(op);
     if (!state->started) {
@@ -281,7 +281,7 @@ public:
   }
 
   void runAfterPass(Pass *pass, Operation *op) override {
-    if (state->stopped || isAdaptor(pass) || prints.empty())
+    if (state->stopped || isExempt(pass) || prints.empty())
       return;
     OperationFingerPrint before = prints.pop_back_val();
     ModuleOp module = getModule(op);
@@ -301,9 +301,11 @@ private:
   uint64_t roundings = 0;
   double roundoff = 0;
 
-  /// What runs a nested pipeline: its passes are checked themselves.
-  static bool isAdaptor(Pass *pass) {
-    return pass->getName().ends_with("OpToOpPassAdaptor");
+  /// What runs a nested pipeline, whose passes are checked themselves, and what
+  /// names the weight files for where the module is going to lie.
+  static bool isExempt(Pass *pass) {
+    return pass->getName().ends_with("OpToOpPassAdaptor") ||
+           pass->getArgument() == "ffn-save-weights";
   }
   static ModuleOp getModule(Operation *op) {
     while (op->getParentOp())

@@ -53,6 +53,11 @@ def test_edited_name_is_in_the_export(model, tmp_path, bytecode):
     assert [node.name for node in onnx.load(out).graph.node] == ["product", "renamed"]
 
 
+def test_passes_are_checked_on_onnx(model, tmp_path):
+    done = run("ffn-opt", model, "--ffn-check-passes", "--pass-pipeline=builtin.module(ffn-raise)", "-o", tmp_path / "sub.mlir")
+    assert done.returncode == 0, done.stderr
+
+
 def test_missing_file_is_coded(tmp_path):
     done = run("ffn-opt", tmp_path / "none.onnx")
     assert done.returncode == 1 and "[FFN-I105]" in done.stderr and done.stdout == ""
