@@ -33,6 +33,8 @@ static llvm::StringMap<NumericalClass> &getClasses() {
   static llvm::StringMap<NumericalClass> classes = [] {
     llvm::StringMap<NumericalClass> known;
     known["ffn-materialize-weights"] = NumericalClass::RoundsWeights;
+    known["ffn-raise"] = NumericalClass::RoundsConstants;
+    known["ffn-decompose"] = NumericalClass::RoundsConstants;
     known["ffn-prune-sublayers"] = NumericalClass::Approximate;
     return known;
   }();
@@ -208,6 +210,15 @@ std::pair<uint64_t, double> countRoundings(ModuleOp module) {
   return {count, unit};
 }
 
+/// Operations that stand for constants of nodes.
+uint64_t countComputeOps(ModuleOp module) {
+  uint64_t count = 0;
+  module.walk([&](Operation *op) {
+    count += llvm::isa<NormOp, FeedForwardOp, AttentionOp>(op);
+  });
+  return count;
+}
+
 /// Largest difference of two values against `relative` of the largest value.
 void compareValues(const EvalValue &before, const EvalValue &after,
                    double relative, Deviation &worst) {
@@ -277,6 +288,7 @@ public:
     auto [count, unit] = countRoundings(module);
     roundings = count;
     roundoff = unit;
+    computeOps = countComputeOps(module);
     prints.push_back(OperationFingerPrint(module));
   }
 
@@ -298,7 +310,9 @@ public:
 private:
   std::shared_ptr<CheckState> state;
   SmallVector<OperationFingerPrint> prints;
+  /// Of the module before the pass that runs.
   uint64_t roundings = 0;
+  uint64_t computeOps = 0;
   double roundoff = 0;
 
   /// What runs a nested pipeline, whose passes are checked themselves, and what
@@ -402,8 +416,12 @@ private:
                func::FuncOp function, ArrayRef<EvalValue> results) {
     // Re-association of sums in float64, with room for depth.
     double relative = 0x1p-40;
-    if (kind == NumericalClass::RoundsWeights) {
-      double product = 16 * static_cast<double>(roundings) * roundoff;
+    if (kind != NumericalClass::Exact) {
+      double product = kind == NumericalClass::RoundsWeights
+                           ? 16 * static_cast<double>(roundings) * roundoff
+                           : 16 * 0x1p-24 *
+                                 static_cast<double>(std::max(
+                                     computeOps, countComputeOps(module)));
       relative += product < 1 ? product / (1 - product)
                               : std::numeric_limits<double>::infinity();
     }

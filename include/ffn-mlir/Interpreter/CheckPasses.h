@@ -10,11 +10,13 @@
 //
 // What a pass may change is its numerical class. Results are float64 values of
 // the exact weights, so an exact pass has only the re-association of float64
-// sums to answer for. A pass that stores bytes of weight expressions rounds
-// each element of n of them to a type of precision u: its bound is
-// gamma(16 n) = 16 n u / (1 - 16 n u) of the largest value of the output. For
-// approximate passes nothing is compared: what follows is measured against
-// their result.
+// sums to answer for: 2^-40 of the largest value of the output. A pass that
+// stores bytes of n weight expressions rounds their elements with a unit
+// roundoff u: gamma(16 n) = 16 n u / (1 - 16 n u) is added. Raise and decompose
+// exchange constants that a file has in f32 (sqrt(2), eps, a scale) for their
+// exact values and back: the same bound, with n the norms, networks and
+// attentions and u that of f32. For approximate passes nothing is compared:
+// what follows is measured against their result.
 //
 //===----------------------------------------------------------------------===//
 
@@ -29,7 +31,12 @@
 
 namespace mlir::ffn {
 
-enum class NumericalClass { Exact, RoundsWeights, Approximate };
+enum class NumericalClass {
+  Exact,
+  RoundsWeights,
+  RoundsConstants,
+  Approximate
+};
 
 /// Class of a pass by its argument; exact where none was set.
 NumericalClass getNumericalClass(llvm::StringRef passArgument);
