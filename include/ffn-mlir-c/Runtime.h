@@ -35,16 +35,16 @@ extern "C" {
 
 typedef enum ffn_status {
   FFN_OK = 0,
-  FFN_E_ARGUMENT = 1,  /* null pointer, wrong count, bad option */
-  FFN_E_DTYPE = 2,     /* element type differs from the signature */
-  FFN_E_RANK = 3,      /* number of dimensions differs */
-  FFN_E_SHAPE = 4,     /* a static dimension or an equal symbol differs */
-  FFN_E_LAYOUT = 5,    /* not row-major contiguous, or misaligned */
-  FFN_E_SIZE = 6,      /* a buffer is too short, or sizes overflow */
-  FFN_E_OVERLAP = 7,   /* an output overlaps an input or another output */
-  FFN_E_DEVICE = 8,    /* tensor is not in host memory */
-  FFN_E_NOMEM = 9,     /* allocation failed; the session stays usable */
-  FFN_E_FEATURE = 10,  /* this machine lacks an instruction set; text names it */
+  FFN_E_ARGUMENT = 1, /* null pointer, wrong count, bad option */
+  FFN_E_DTYPE = 2,    /* element type differs from the signature */
+  FFN_E_RANK = 3,     /* number of dimensions differs */
+  FFN_E_SHAPE = 4,    /* a static dimension or an equal symbol differs */
+  FFN_E_LAYOUT = 5,   /* not row-major contiguous, or misaligned */
+  FFN_E_SIZE = 6,     /* a buffer is too short, or sizes overflow */
+  FFN_E_OVERLAP = 7,  /* an output overlaps an input or another output */
+  FFN_E_DEVICE = 8,   /* tensor is not in host memory */
+  FFN_E_NOMEM = 9,    /* allocation failed; the session stays usable */
+  FFN_E_FEATURE = 10, /* this machine lacks an instruction set; text names it */
   FFN_E_ARTEFACT = 11, /* the library or its weights file is damaged */
   FFN_E_ABI = 12,      /* caller and library disagree on the version */
   FFN_E_INDEX = 13     /* a value of an input is no valid index */
@@ -78,8 +78,8 @@ typedef struct ffn_value_info {
   const char *name;
   ffn_dtype dtype;
   int32_t ndim;
-  const int64_t *shape;          /* -1 where the size is not static */
-  const char *const *dim_names;  /* "batch", "past + seq"; "" where static */
+  const int64_t *shape;         /* -1 where the size is not static */
+  const char *const *dim_names; /* "batch", "past + seq"; "" where static */
 } ffn_value_info;
 
 typedef struct ffn_model_info {
@@ -113,8 +113,7 @@ typedef struct ffn_api {
    * and dtype of `inputs` are looked at. `shape` has room for `capacity`
    * dimensions. */
   ffn_status (*output_shape)(const ffn_tensor *inputs, uint32_t num_inputs,
-                             uint32_t index, int64_t *shape,
-                             uint32_t capacity);
+                             uint32_t index, int64_t *shape, uint32_t capacity);
   /* `options` may be null. */
   ffn_status (*session_create)(const ffn_session_options *options,
                                ffn_session **session);
@@ -156,9 +155,19 @@ static inline const char *ffn_load_error(void) {
 
 /* Closes the library. Sessions must have been destroyed. */
 static inline void ffn_unload(ffn_model *model) {
-  if (model->handle)
+  char link[64];
+  void *still = NULL;
+  if (model->handle) {
     dlclose(model->handle);
-  if (model->descriptor >= 0)
+    /* The loader knows a library by the name it was opened with. One that
+     * stays in memory keeps its descriptor, or the next library with that
+     * number would be taken for it. */
+    snprintf(link, sizeof link, "/proc/self/fd/%d", model->descriptor);
+    still = dlopen(link, RTLD_NOW | RTLD_NOLOAD);
+    if (still)
+      dlclose(still);
+  }
+  if (model->descriptor >= 0 && !still)
     close(model->descriptor);
   model->handle = NULL;
   model->api = NULL;
@@ -192,8 +201,7 @@ static inline ffn_status ffn_load(const char *path, ffn_model *model) {
   *(void **)&get = dlsym(model->handle, "ffn_get_api");
   model->api = get ? get(FFN_ABI_VERSION) : NULL;
   if (!model->api) {
-    snprintf(ffn_load_error_buffer(), 512,
-             "%s: %s [FFN-R102]", path,
+    snprintf(ffn_load_error_buffer(), 512, "%s: %s [FFN-R102]", path,
              get ? "made for another version of the runtime ABI"
                  : "not a compiled model (no ffn_get_api)");
     ffn_unload(model);
