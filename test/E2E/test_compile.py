@@ -241,3 +241,28 @@ def test_einsum(equation, tmp_path):
     assert done.returncode == 0, done.stderr
     feeds = dict(zip(names, arrays))
     assert error_of(Model(tmp_path / "g.so").run(feeds)[0], ort_session(model).run(None, feeds)[0]) <= 2.0**-20
+
+
+@pytest.mark.parametrize("name", ["stories260K", "babyllama105"])
+def test_greedy_decoding(name, tmp_path):
+    """Each of the 250 tokens is the one that the logits of those before it ask for."""
+    if not (SHARED / f"{name}.onnx").exists():
+        pytest.skip("the shared models are not there")
+    assert compile_model(SHARED / f"{name}.onnx", tmp_path / "m.so").returncode == 0
+    reference = np.load(SHARED / "llama2c" / f"{name}_ref.npz")
+    model, tokens = Model(tmp_path / "m.so"), reference["greedy_ids"]
+    logits = model.run({"input_ids": tokens[None, :-1]})[0][0]
+    assert len(tokens) == 250 and np.array_equal(logits.argmax(-1), tokens[1:])
+    logits = model.run({"input_ids": reference["prompt_ids"][None]})[0][0]
+    assert error_of(logits, reference["prompt_logits"]) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["kwt1", "kwt1_ln17", "kwt1_torch_op14"])
+def test_keyword_accuracy(name, tmp_path):
+    if not (SHARED / "kwt1" / f"{name}.onnx").exists():
+        pytest.skip("the shared models are not there")
+    assert compile_model(SHARED / "kwt1" / f"{name}.onnx", tmp_path / "m.so").returncode == 0
+    data = np.load(SHARED / "kwt1" / "kwt1_eval_dev.npz")
+    logits = Model(tmp_path / "m.so").run({"mfcc": data["mfcc"].astype(np.float32)})[0]
+    assert int((logits.argmax(-1) == data["label"]).sum()) == 281
+    assert error_of(logits, data["ref_logits"]) <= 1e-4
