@@ -12,10 +12,10 @@
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
-#include "llvm/Support/Signals.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
 #include <csignal>
+#include <sys/wait.h>
 #include <unistd.h>
 
 using namespace mlir::ffn;
@@ -43,20 +43,30 @@ void mlir::ffn::driver::printJSON(llvm::json::Value value) {
 // Temporary artefacts
 //===----------------------------------------------------------------------===//
 
-/// The one temporary folder, for the signal handler.
+/// The one temporary folder and the compiler that writes into it, for the
+/// signal handler.
 static char temporaryFolder[4096];
+static volatile pid_t compiler = 0;
 
+/// Calls only what a signal handler may call.
 static void onInterrupt(int signal) {
-  llvm::sys::RunInterruptHandlers();
-  if (temporaryFolder[0])
-    rmdir(temporaryFolder);
+  if (compiler) {
+    kill(compiler, SIGKILL);
+    waitpid(compiler, nullptr, 0);
+  }
+  if (temporaryFolder[0]) {
+    pid_t cleaner = fork();
+    if (cleaner == 0) {
+      execl("/bin/rm", "rm", "-rf", "--", temporaryFolder, nullptr);
+      _exit(1);
+    }
+    if (cleaner > 0)
+      waitpid(cleaner, nullptr, 0);
+  }
   _exit(128 + signal);
 }
 
 void mlir::ffn::driver::installInterruptHandlers() {
-  // The first registration makes LLVM install its handlers, which ours replace.
-  llvm::sys::DontRemoveFileOnSignal("");
-  llvm::sys::AddSignalHandler([](void *) {}, nullptr);
   struct sigaction action{};
   action.sa_handler = onInterrupt;
   sigaction(SIGINT, &action, nullptr);
@@ -76,24 +86,17 @@ public:
   ~ScopedFolder() {
     if (folder.empty())
       return;
-    for (const std::string &file : files) {
-      llvm::sys::fs::remove(file);
-      llvm::sys::DontRemoveFileOnSignal(file);
-    }
-    llvm::sys::fs::remove(folder);
+    llvm::sys::fs::remove_directories(folder);
     temporaryFolder[0] = 0;
   }
   std::string file(StringRef name) {
     llvm::SmallString<128> path = folder;
     llvm::sys::path::append(path, name);
-    files.push_back(path.str().str());
-    llvm::sys::RemoveFileOnSignal(path);
-    return files.back();
+    return path.str().str();
   }
 
 private:
   llvm::SmallString<128> folder;
-  std::vector<std::string> files;
 };
 } // namespace
 
@@ -119,13 +122,19 @@ std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
     return nullptr;
   }
   std::string library = folder.file("model.so");
-  folder.file("model.so.weights");
   llvm::errs() << "compiling " << path << '\n';
   std::string self = llvm::sys::fs::getMainExecutable(nullptr, nullptr);
   std::string message;
-  int code = llvm::sys::ExecuteAndWait(
+  bool bad = false;
+  llvm::sys::ProcessInfo process = llvm::sys::ExecuteNoWait(
       self, {self, "compile", path, "--emit=so", "-o", library}, std::nullopt,
-      {}, 0, 0, &message);
+      {}, 0, &message, &bad);
+  int code = -1;
+  if (!bad) {
+    compiler = process.Pid;
+    code = llvm::sys::Wait(process, std::nullopt, &message).ReturnCode;
+    compiler = 0;
+  }
   if (code != 0) {
     // The compiler has said what is wrong, unless it did not end by itself.
     if (code < 0)
@@ -237,6 +246,8 @@ Error mlir::ffn::driver::readInputs(const Artefact &artefact,
     if (name.empty() || file.empty())
       return driverError("--input needs NAME=FILE.npy or FILE.npz, not '" +
                          item + "' [FFN-R400]");
+    if (artefact.findInput(name) < 0)
+      return driverError("the model has no input '" + name + "' [FFN-R400]");
     CodedErrors errors;
     llvm::FailureOr<NpyArray> array = readNpy(file, errors);
     if (failed(array))
