@@ -17,7 +17,7 @@ ffn_install_packages
 ffn_install_python
 ffn_note "building"
 cmake --preset release >/dev/null
-cmake --build --preset release
+cmake --build --preset release --target ffnc ffn_rt ffn_mlir_ext ffn-python-modules
 export PATH="$FFN_ROOT/build/release/bin:$PATH"
 
 ffn_note "this machine"

@@ -32,9 +32,13 @@ ffn_install_python() {
   local python="$FFN_ROOT/.venv/bin/python"
   [ -x "$python" ] || { ffn_note "creating .venv"; python3 -m venv "$FFN_ROOT/.venv"; }
   local stamp want
-  want="$(cat "$FFN_ROOT/python/requirements.txt"; [ "${1:-}" = exporters ] && cat "$FFN_ROOT/python/requirements-exporters.txt" && echo "torch==$FFN_TORCH_VERSION")"
+  want="$(cat "$FFN_ROOT/python/requirements.txt")"
+  if [ "${1:-}" = exporters ]; then
+    want+=$'\n'"$(cat "$FFN_ROOT/python/requirements-exporters.txt")"$'\n'"torch==$FFN_TORCH_VERSION"
+  fi
   stamp="$FFN_ROOT/.venv/ffn-installed"
-  [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ] && return 0
+  # What was installed with the exporters serves without them too.
+  [ -f "$stamp" ] && [[ "$(cat "$stamp")" == "$want"* ]] && return 0
   ffn_note "installing Python packages"
   if [ "${1:-}" = exporters ]; then
     "$python" -m pip install -q "torch==$FFN_TORCH_VERSION" >&2
