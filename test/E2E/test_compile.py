@@ -266,3 +266,26 @@ def test_keyword_accuracy(name, tmp_path):
     logits = Model(tmp_path / "m.so").run({"mfcc": data["mfcc"].astype(np.float32)})[0]
     assert int((logits.argmax(-1) == data["label"]).sum()) == 281
     assert error_of(logits, data["ref_logits"]) <= 1e-4
+
+
+def test_weights_beside_the_library(tmp_path):
+    model = small_graph(tmp_path / "g.onnx")
+    done = compile_model(model, tmp_path / "g.so", "--max-embedded-weights=100")
+    assert done.returncode == 0, done.stderr
+    weights, x = tmp_path / "g.so.weights", np.ones((2, 16), np.float32)
+    wanted = ort_session(model).run(None, {"x": x})[0]
+    assert error_of(Model(tmp_path / "g.so").run({"x": x})[0], wanted) <= 2.0**-20
+    content = weights.read_bytes()
+    for i, damaged in enumerate((content[:7] + bytes([content[7] ^ 1]) + content[8:], content[:-1], content + b"0", None)):
+        # A copy: a library that is loaded is not opened again.
+        copy = tmp_path / str(i) / "g.so"
+        copy.parent.mkdir()
+        copy.write_bytes((tmp_path / "g.so").read_bytes())
+        if damaged is not None:
+            (copy.parent / weights.name).write_bytes(damaged)
+        with pytest.raises(RunError) as error:
+            Model(copy).run({"x": x})
+        assert error.value.status == 11 and "[FFN-R201]" in error.value.text
+    # Embedded again: nothing stale stays beside the library.
+    assert compile_model(model, tmp_path / "g.so").returncode == 0
+    assert not weights.exists()
