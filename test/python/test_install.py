@@ -1,10 +1,12 @@
-"""The installed tree, in an environment of its own."""
+"""The installed tree and the wheel, each in an environment of its own."""
 import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import venv
 
+import pytest
 from conftest import BUILD, ROOT
 
 USE = """
@@ -68,3 +70,18 @@ def test_installed_tree(tmp_path):
     (tmp_path / "use.c").write_text(C_USE)
     subprocess.run(["clang-22", "-Wall", "-Werror", f"-I{prefix / 'include'}", tmp_path / "use.c", "-o", tmp_path / "use", "-ldl"], check=True)
     subprocess.run([tmp_path / "use", tmp_path / "m.so"], check=True)
+
+def test_wheel(tmp_path):
+    pytest.importorskip("scikit_build_core", reason="scikit-build-core is not installed")
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    (wheel,) = tmp_path.glob("ffn_mlir-*.whl")
+    python = environment(tmp_path / "env", wheel)
+    found = use(python, tmp_path)
+    assert tmp_path in found.parents
+    package = found.parent
+    assert (package / "_include" / "ffn-mlir-c" / "Runtime.h").exists() and (package / "py.typed").exists()
+    tool = package / "_bin" / "ffnc"
+    tool.chmod(0o755)  # unpacking by hand drops the bit that pip keeps
+    assert "bench" in subprocess.run([tool, "--help"], capture_output=True, text=True, check=True).stdout
