@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 
 import pytest
@@ -73,9 +74,13 @@ def test_installed_tree(tmp_path):
 
 def test_wheel(tmp_path):
     pytest.importorskip("scikit_build_core", reason="scikit-build-core is not installed")
+    ours = pathlib.Path(sysconfig.get_path("purelib")) / "ffn_mlir_build.pth"
+    before = ours.read_text() if ours.exists() else None
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", tmp_path, ROOT]
     result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    # The wheel must not become what this interpreter imports.
+    assert before == (ours.read_text() if ours.exists() else None)
     (wheel,) = tmp_path.glob("ffn_mlir-*.whl")
     python = environment(tmp_path / "env", wheel)
     found = use(python, tmp_path)
