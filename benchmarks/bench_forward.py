@@ -108,7 +108,8 @@ def write_gpt2(path, layers):
 
 class Ours:
     def __init__(self, library, threads):
-        sys.path.insert(0, str(BUILD / "python"))
+        if list((BUILD / "python" / "ffn_mlir").glob("_ffn_mlir*.so")):
+            sys.path.insert(0, str(BUILD / "python"))
         import ffn_mlir
 
         self.model = ffn_mlir.load(library, threads=threads)
