@@ -22,25 +22,17 @@ def build_dir():
     return None
 
 
-def tool(name, *arguments, check=True, cwd=None):
-    done = subprocess.run([str(build_dir() / "bin" / name), *map(str, arguments)], capture_output=True, text=True, timeout=600, cwd=cwd)
+def tool(name, *arguments, check=True):
+    done = subprocess.run([str(build_dir() / "bin" / name), *map(str, arguments)], capture_output=True, text=True, timeout=600)
     assert not check or done.returncode == 0, done.stderr[-4000:]
     return done
 
 
-def as_mlir(model, folder):
-    """The imported model as text in `folder`."""
-    path = pathlib.Path(folder, "imported.mlir")
-    if not path.exists():
-        tool("ffn-translate", "--import-onnx", model, "-o", path)
-    return path
-
-
 def run_passes(model, folder, passes, output="out.mlir", flags=()):
-    """Runs `passes` on an ONNX model; the text of the result and the remarks."""
+    """Runs `passes` on a model; the path of the result and the remarks."""
     path = pathlib.Path(folder, output)
-    done = tool("ffn-opt", as_mlir(model, folder), f"--pass-pipeline=builtin.module({passes})", "--mlir-print-op-on-diagnostic=false", "-o", path, *flags, cwd=folder)
-    return path, re.findall(r"remark: (.*)", done.stderr)
+    done = tool("ffn-opt", model, f"--pass-pipeline=builtin.module({passes})", "--mlir-print-op-on-diagnostic=false", "-o", path, *flags)
+    return path, re.findall(r"remark: (?:loc\(.*?\): )?(.*)", done.stderr)
 
 
 def list_networks(model, folder):

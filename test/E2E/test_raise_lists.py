@@ -27,7 +27,7 @@ def find_models():
 
 def look_into(model, folder):
     """The list, or the code with which the importer refuses the model."""
-    done = raising.tool("ffn-translate", "--import-onnx", model, "-o", pathlib.Path(folder, "imported.mlir"), check=False)
+    done = raising.tool("ffn-opt", model, "-o", pathlib.Path(folder, "imported.mlir"), check=False)
     if done.returncode != 0:
         return ["refused: " + re.search(r"error: .*\[(FFN-\w+)\]", done.stderr).group(1)]
     return raising.list_networks(model, folder)

@@ -37,6 +37,9 @@ std::string raise::describe(Operation *op) {
   if (auto node = llvm::dyn_cast<NodeOp>(op))
     return node.describe();
   std::string text = op->getName().stripDialect().str();
+  // The location of a terminator is that of its graph.
+  if (op->hasTrait<OpTrait::IsTerminator>())
+    return text;
   Location loc = op->getLoc();
   if (auto fused = llvm::dyn_cast<FusedLoc>(loc);
       fused && !fused.getLocations().empty())
