@@ -31,15 +31,24 @@ namespace {
 /// About 50 us and 1 ms: inside a run the next region is near, and waking a
 /// sleeper costs as much as the shorter of the two.
 constexpr int kSpinsOutside = 1000, kSpinsInside = 20000;
+/// After this many looks the caller offers its CPU to whoever it waits for.
+constexpr int kSpinsForOthers = 1000;
 constexpr uint32_t kMaxThreads = 256;
+/// Parts for each thread: a thread that comes late, because others use its
+/// CPU too, leaves its parts to those that are there.
+constexpr uint32_t kPartsPerThread = 4;
 
-/// The region in progress. Workers read it after they see a new generation.
+/// The region in progress.
 struct Pool {
   uint32_t generation = 0; // futex word
   uint32_t sleepers = 0;
-  uint32_t pending = 0;
   uint32_t activeRuns = 0;
   uint32_t numWorkers = 0;
+  uint32_t threads = 0; // that may take part
+  uint32_t unfinished = 0;
+  /// Generation in the upper half, parts that nobody has taken in the lower.
+  /// Who takes one may read the members below: the region cannot end before.
+  uint64_t ticket = 0;
   Body body = nullptr;
   void *args = nullptr;
   int64_t tasks = 0;
@@ -86,6 +95,19 @@ static void runPart(Body body, void *args, int64_t tasks, uint32_t part,
     body(args, begin, end);
 }
 
+/// Takes parts of the region in progress, if there is one, until none is left.
+static void takeParts() {
+  uint64_t ticket = load(pool.ticket);
+  while (uint32_t left = static_cast<uint32_t>(ticket)) {
+    if (!__atomic_compare_exchange_n(&pool.ticket, &ticket, ticket - 1, false,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+      continue;
+    runPart(pool.body, pool.args, pool.tasks, pool.parts - left, pool.parts);
+    __atomic_sub_fetch(&pool.unfinished, 1, __ATOMIC_RELEASE);
+    ticket = load(pool.ticket);
+  }
+}
+
 static void *work(void *argument) {
   // Index and the generation at creation: a worker that is scheduled late
   // must still see the first region after its creation as a new one.
@@ -110,11 +132,8 @@ static void *work(void *argument) {
       spins = 0;
     }
     seen = now;
-    // Everyone who existed when the region began reports back, also without a
-    // share, so that the caller knows when the region may be overwritten.
-    if (index < pool.parts)
-      runPart(pool.body, pool.args, pool.tasks, index, pool.parts);
-    __atomic_sub_fetch(&pool.pending, 1, __ATOMIC_RELEASE);
+    if (index < load(pool.threads))
+      takeParts();
   }
   return nullptr;
 }
@@ -156,31 +175,34 @@ static void providerParallelFor(Body body, void *args, int64_t tasks,
     return;
   }
   uint32_t available = pool.numWorkers + 1;
-  uint32_t parts = threads < available ? threads : available;
-  if (int64_t(parts) > tasks)
-    parts = static_cast<uint32_t>(tasks);
-  if (pool.owner != getpid())
-    parts = 1;
-  if (parts < 2) {
+  if (threads > available)
+    threads = available;
+  if (threads < 2 || pool.owner != getpid()) {
     pthread_mutex_unlock(&pool.mutex);
     body(args, 0, tasks);
     return;
   }
+  int64_t parts = int64_t(threads) * kPartsPerThread;
+  if (parts > tasks)
+    parts = tasks;
   pool.body = body;
   pool.args = args;
   pool.tasks = tasks;
-  pool.parts = parts;
-  __atomic_store_n(&pool.pending, pool.numWorkers, __ATOMIC_RELAXED);
+  pool.parts = static_cast<uint32_t>(parts);
+  __atomic_store_n(&pool.threads, threads, __ATOMIC_RELEASE);
+  __atomic_store_n(&pool.unfinished, pool.parts, __ATOMIC_RELAXED);
+  uint64_t next = pool.generation + 1;
+  __atomic_store_n(&pool.ticket, next << 32 | pool.parts, __ATOMIC_RELEASE);
   __atomic_add_fetch(&pool.generation, 1, __ATOMIC_SEQ_CST);
   if (__atomic_load_n(&pool.sleepers, __ATOMIC_SEQ_CST))
     wakeAll(pool.generation);
   insideRegion = true;
-  runPart(body, args, tasks, 0, parts);
+  takeParts();
   insideRegion = false;
-  for (int spins = 0; load(pool.pending) != 0; ++spins) {
+  for (int spins = 0; load(pool.unfinished) != 0; ++spins) {
     _mm_pause();
     // On an overcommitted machine the worker may be waiting for this CPU.
-    if (spins > kSpinsInside)
+    if (spins > kSpinsForOthers)
       sched_yield();
   }
   pthread_mutex_unlock(&pool.mutex);

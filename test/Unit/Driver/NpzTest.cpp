@@ -13,7 +13,7 @@ using namespace mlir::ffn;
 namespace {
 void put(std::string &out, uint64_t value, unsigned bytes) {
   for (unsigned i = 0; i < bytes; ++i)
-    out += static_cast<char>(value >> (8 * i));
+    out += static_cast<char>(i < 8 ? value >> (8 * i) : 0);
 }
 
 /// What a test changes in an archive of one array "a".
