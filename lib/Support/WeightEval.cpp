@@ -81,9 +81,10 @@ StringRef mlir::ffn::getWeightKey(Value value) {
         return span.getKey().getValue();
       continue;
     }
-    if (auto expression = llvm::dyn_cast<WeightExprInterface>(op))
-      for (Value source : llvm::reverse(expression.getWeightSources()))
-        worklist.push_back(source);
+    if (auto expression = llvm::dyn_cast<WeightExprInterface>(op)) {
+      SmallVector<Value> sources = expression.getWeightSources();
+      worklist.append(sources.rbegin(), sources.rend());
+    }
   }
   return {};
 }
