@@ -290,11 +290,13 @@ LogicalResult Compiler::link(ArrayRef<char> object) {
   }
   LinkOptions linking;
   linking.objects = {kernels, temporary("weights.o")};
-  linking.archives = {getLibraryFolder() + "/libffn_rt.a"};
   linking.executable = options.emit == EmitKind::Executable;
+  linking.relocatable = options.emit == EmitKind::Object;
+  if (!linking.relocatable)
+    linking.archives = {getLibraryFolder() + "/libffn_rt.a"};
   if (linking.executable)
     linking.archives.push_back(getLibraryFolder() + "/libffn_rt_main.a");
-  else
+  else if (!linking.relocatable)
     linking.exports = {"ffn_get_api", "ffn_rt_pool_v1"};
   linking.output = temporary("artefact");
   std::string error;
@@ -332,8 +334,6 @@ LogicalResult Compiler::run() {
     model->module->print(os);
     return writeText(text + "\n");
   }
-  bool links = options.emit == EmitKind::SharedLibrary ||
-               options.emit == EmitKind::Executable;
   if (failed(writeWeights()))
     return failure();
   bindWeights();
@@ -372,8 +372,6 @@ LogicalResult Compiler::run() {
   SmallVector<char> object;
   if (failed(cpu::emitObject(*model->module, *code, emission, object)))
     return failure();
-  if (!links)
-    return writeText(StringRef(object.data(), object.size()));
   return link(object);
 }
 

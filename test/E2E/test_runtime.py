@@ -114,3 +114,17 @@ def test_example_in_c(library, tmp_path):
     assert done.returncode == 0 and done.stdout == "y: 2 dimensions\n", done.stderr
     done = subprocess.run([program, tmp_path / "none.so", "5"], capture_output=True, text=True)
     assert done.returncode == 1 and "[FFN-R101]" in done.stderr
+
+
+def test_thread_sanitizer_over_a_compiled_model(tmp_path):
+    """8 threads, 1,000 calls each, on one model: no race in the runtime, and the bits of a serial run."""
+    assert compile_model(BUNDLED / "pycode-lm.onnx", tmp_path / "m.o", "--emit=obj").returncode == 0
+    sources = [ROOT / "runtime" / f"{name}.cpp" for name in ("Api", "Descriptor", "Features", "Memory", "Pool")]
+    common = ["-fsanitize=thread", "-O1", f"-I{ROOT / 'include'}"]
+    caller, program = tmp_path / "threads.o", tmp_path / "threads"
+    source = ROOT / "test" / "E2E" / "c" / "threads.c"
+    subprocess.run(["clang-22", "-std=c11", "-Wall", "-Wextra", "-Werror", *common, "-c", source, "-o", caller], check=True)
+    subprocess.run(["clang++-22", "-std=c++20", *common, *sources, caller, tmp_path / "m.o", "-o", program], check=True)
+    done = subprocess.run([program, "1000"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "0 failures in 8000 calls\n"), done.stderr[-4000:]
+    assert "WARNING" not in done.stderr

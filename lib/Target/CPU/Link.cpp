@@ -85,20 +85,24 @@ LogicalResult mlir::ffn::linkArtefact(const LinkOptions &options,
     }
     os << "  local: *;\n};\n";
   }
-  std::vector<std::string> args{"ld.lld"};
+  std::vector<std::string> args{"ld.lld", "--threads=1", "-o", options.output};
   auto add = [&](std::initializer_list<const char *> list) {
     args.insert(args.end(), list.begin(), list.end());
   };
-  if (options.executable)
-    add({"-pie", "--dynamic-linker=/lib64/ld-linux-x86-64.so.2",
-         "--entry=_start"});
-  else
-    add({"-shared"});
-  add({"-nostdlib", "-z", "now", "-z", "relro", "-z", "noexecstack", "-z",
-       "text", "--no-undefined", "--build-id=none", "--gc-sections",
-       "--hash-style=gnu", "--threads=1", "--strip-all"});
-  args.push_back("--version-script=" + scriptPath.str().str());
-  args.insert(args.end(), {"-o", options.output});
+  if (options.relocatable) {
+    add({"-r"});
+    system.clear();
+  } else {
+    if (options.executable)
+      add({"-pie", "--dynamic-linker=/lib64/ld-linux-x86-64.so.2",
+           "--entry=_start"});
+    else
+      add({"-shared"});
+    add({"-nostdlib", "-z", "now", "-z", "relro", "-z", "noexecstack", "-z",
+         "text", "--no-undefined", "--build-id=none", "--gc-sections",
+         "--hash-style=gnu", "--strip-all"});
+    args.push_back("--version-script=" + scriptPath.str().str());
+  }
   args.insert(args.end(), options.objects.begin(), options.objects.end());
   add({"--whole-archive"});
   args.insert(args.end(), options.archives.begin(), options.archives.end());

@@ -98,6 +98,8 @@ struct LinkOptions {
   std::vector<std::string> exports;
   std::string output;
   bool executable = false;
+  /// One object of all objects, symbols left open; `exports` is ignored.
+  bool relocatable = false;
 };
 
 /// Links with lld inside this process; `error` has its text on failure. Needs
