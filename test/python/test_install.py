@@ -66,6 +66,8 @@ def test_installed_tree(tmp_path):
     tool = prefix / "bin" / "ffnc"
     linked = subprocess.run(["ldd", tool], capture_output=True, text=True, check=True).stdout
     assert f"libffn_mlir.so => {prefix}/" in linked and "not found" not in linked
+    for name in ("ffn-opt", "ffn-translate", "ffn-lsp-server"):
+        subprocess.run([prefix / "bin" / name, "--help"], check=True, stdout=subprocess.DEVNULL)
     (tmp_path / "m.mlir").write_text(USE.split("'''")[1])
     subprocess.run([tool, "compile", tmp_path / "m.mlir", "-o", tmp_path / "m.so"], check=True)
     (tmp_path / "use.c").write_text(C_USE)

@@ -27,20 +27,30 @@ using namespace mlir::ffn;
 
 namespace cl = llvm::cl;
 
+static cl::OptionCategory category("Interpreter options");
 static cl::opt<std::string> modelPath(cl::Positional, cl::Required,
-                                      cl::desc("<model>"));
-static cl::list<std::string> inputs("input", cl::desc("name=file.npy"));
-static cl::opt<std::string> outputDir("output-dir",
-                                      cl::desc("folder of the result files"));
-static cl::opt<std::string> functionName("function", cl::init("main"),
-                                         cl::desc("function to run"));
-static cl::opt<std::string> weightsDir("weights-dir",
-                                       cl::desc("folder of weight files"));
+                                      cl::desc("model.onnx|model.mlir"),
+                                      cl::cat(category));
+static cl::list<std::string> inputs("input", cl::desc("an input"),
+                                    cl::value_desc("name=file.npy"),
+                                    cl::cat(category));
+static cl::opt<std::string>
+    outputDir("output-dir", cl::desc("folder of the results, as N.npy"),
+              cl::value_desc("folder"), cl::cat(category));
+static cl::opt<std::string>
+    functionName("function", cl::init("main"),
+                 cl::desc("function to run (default: main)"),
+                 cl::value_desc("name"), cl::cat(category));
+static cl::opt<std::string>
+    weightsDir("weights-dir",
+               cl::desc("folder of the weights of an .mlir model"),
+               cl::value_desc("folder"), cl::cat(category));
 static cl::opt<unsigned long long>
     maxElements("max-elements", cl::init(1ull << 31),
-                cl::desc("most elements of live tensors"));
-
-static cl::opt<bool> printValues("print", cl::desc("print the elements"));
+                cl::desc("most elements of live tensors (default: 2^31)"),
+                cl::value_desc("count"), cl::cat(category));
+static cl::opt<bool> printValues("print", cl::desc("print the elements"),
+                                 cl::cat(category));
 
 static void printElements(const EvalTensor &tensor) {
   llvm::outs() << " :";
@@ -128,7 +138,10 @@ static int run() {
 
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
-  cl::ParseCommandLineOptions(argc, argv,
-                              "Runs a model on the reference interpreter\n");
+  cl::HideUnrelatedOptions(category);
+  if (!cl::ParseCommandLineOptions(
+          argc, argv, "Runs a model on the float64 reference interpreter\n",
+          &llvm::errs()))
+    return 2;
   return run();
 }

@@ -19,6 +19,7 @@
 #include "ffn-mlir/Import/ImportFlags.h"
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Interpreter/CheckPasses.h"
+#include "ffn-mlir/Support/CommandLine.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
@@ -118,6 +119,7 @@ static void adoptDerived(llvm::MemoryBufferRef buffer,
 
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
+  ffn::hideLibraryOptions();
   DialectRegistry registry;
   ffn::registerAllDialects(registry);
   ffn::registerAllPasses();

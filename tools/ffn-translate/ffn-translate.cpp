@@ -32,13 +32,13 @@ static int wrongUse(const llvm::Twine &what) {
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   cl::OptionCategory category("Translation options");
-  cl::opt<std::string> input(cl::Positional, cl::desc("<model>"), cl::Required,
-                             cl::cat(category));
+  cl::opt<std::string> input(cl::Positional, cl::desc("model.onnx|model.mlir"),
+                             cl::Required, cl::cat(category));
   cl::opt<std::string> output(
       "o", cl::desc("Output file; stdout for MLIR text if missing"),
       cl::value_desc("file"), cl::cat(category));
   cl::opt<Action> action(
-      cl::desc("What to do:"), cl::Required, cl::cat(category),
+      cl::desc("What to do, one of:"), cl::cat(category),
       cl::values(
           clEnumValN(Action::Import, "import-onnx", "Read ONNX, write MLIR"),
           clEnumValN(Action::Export, "export-onnx", "Read MLIR, write ONNX"),
@@ -62,6 +62,8 @@ int main(int argc, char **argv) {
   if (!cl::ParseCommandLineOptions(
           argc, argv, "Translates between ONNX and MLIR\n", &llvm::errs()))
     return 2;
+  if (!action.getNumOccurrences())
+    return wrongUse("needs --import-onnx, --export-onnx or --onnx-to-onnx");
   bool writesText = action == Action::Import && !bytecode;
   if (!writesText && (output.empty() || output == "-"))
     return wrongUse("binary output needs -o <file>");
@@ -83,8 +85,8 @@ int main(int argc, char **argv) {
     ffn::SaveOptions options;
     options.bytecode = bytecode;
     options.weightsOut = weightsOut;
-    return failed(
-        ffn::saveModule(*module, output.empty() ? std::string("-") : output, options));
+    return failed(ffn::saveModule(
+        *module, output.empty() ? std::string("-") : output, options));
   }
   ffn::ExportOptions options;
   options.externalDataThreshold = threshold;

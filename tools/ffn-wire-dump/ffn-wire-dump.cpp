@@ -324,7 +324,9 @@ struct Lister {
 
 int main(int argc, char **argv) {
   cl::HideUnrelatedOptions(category);
-  cl::ParseCommandLineOptions(argc, argv, "Shows what the wire reader sees\n");
+  if (!cl::ParseCommandLineOptions(
+          argc, argv, "Shows what the wire reader sees\n", &errs()))
+    return 2;
   ReadOptions options;
   options.strict = strict;
   options.files.noMmap = noMmap;
