@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 """Times compiled models against ONNX Runtime, f32, in prefill and decode.
 
-    bench_forward.py [--models pycode-lm,gpt2-small] [--threads N] [--json FILE]
+    bench_forward.py [--models pycode-lm,gpt2-small] [--threads 0,1] [--json FILE]
 
-Two worker processes hold one model each, ours and ONNX Runtime's, and take
-turns: while one runs, the other sleeps. A round is --runs runs of each; the
-first round is not counted. Reported: the median time of a run, the distance of
-the quartiles as a part of it (spread), and ratio = time of ONNX Runtime / our
-time, above 1 where we are faster, as the median over rounds.
+Two child processes hold one model each, ours and ONNX Runtime's with its
+default options, and take turns over pipes. A turn begins when the other process
+has stopped using the CPU, has one run that is not counted, then --runs that
+are; the first round is not counted either. Then the same turns are taken back
+to back, without the wait: there threads that still spin after a run of one side
+slow the other down (see README.md). Reported: the median time of a run, the
+distance of the quartiles as a part of it (spread), and ratio = time of ONNX
+Runtime / our time, above 1 where we are faster, as the median over rounds.
+--threads 0 leaves the number to each side.
 
 pycode-lm is the bundled graph with keys and values. gpt2-small has the shape of
 GPT-2 small (12 layers, d 768, 12 heads, FFN 3072, vocabulary 50257) and random
@@ -29,6 +33,8 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("FFN_BUILD_DIR", ROOT / "build" / "release"))
 WIDTH, HEADS, LAYERS, HIDDEN, VOCABULARY, CONTEXT = 768, 12, 12, 3072, 50257, 1024
+# A process is idle after this many looks, so many seconds apart, at which it had used less than 1 % of a CPU.
+SETTLE_LOOKS, SETTLE_STEP, SETTLE_LIMIT = 3, 0.02, 3
 
 
 def write_gpt2(path, layers):
@@ -139,12 +145,48 @@ def worker(connection, kind, path, threads):
             inputs = request
             connection.send(engine.run(inputs))
             continue
+        warmups, runs = request
+        for _ in range(warmups):
+            engine.run(inputs)
         times = []
-        for _ in range(request):
+        for _ in range(runs):
             begin = time.perf_counter()
             engine.run(inputs)
             times.append(time.perf_counter() - begin)
         connection.send(times)
+
+
+class Side:
+    """A child process that runs one engine."""
+
+    def __init__(self, context, kind, path, threads):
+        self.connection, other = context.Pipe()
+        self.process = context.Process(target=worker, args=(other, kind, str(path), threads), daemon=True)
+        self.process.start()
+        other.close()
+        self.connection.recv()
+
+    def ask(self, request):
+        self.connection.send(request)
+        return self.connection.recv()
+
+    def cpu_seconds(self):
+        tasks = pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) * 1e-9
+
+    def settle(self):
+        """Waits until the process has left the CPU alone; the seconds that took."""
+        begin, used, quiet = time.perf_counter(), self.cpu_seconds(), 0
+        while quiet < SETTLE_LOOKS and time.perf_counter() - begin < SETTLE_LIMIT:
+            time.sleep(SETTLE_STEP)
+            now = self.cpu_seconds()
+            quiet = quiet + 1 if now - used < 0.01 * SETTLE_STEP else 0
+            used = now
+        return time.perf_counter() - begin
+
+    def close(self):
+        self.connection.send(None)
+        self.process.join()
 
 
 def spread(times):
@@ -152,21 +194,14 @@ def spread(times):
     return (quartiles[2] - quartiles[0]) / statistics.median(times)
 
 
-def measure(workers, inputs, rounds, runs):
-    """Alternates; the outputs of both must agree."""
-    logits = []
-    for connection in workers:
-        connection.send(inputs)
-        logits.append(connection.recv())
-    error = float(np.abs(logits[0] - logits[1]).max() / np.abs(logits[1]).max())
-    if not error < 1e-3:
-        raise SystemExit(f"the outputs differ by {error:.3g}: these times would say nothing")
-    times, ratios = ([], []), []
+def take_turns(sides, rounds, runs, settled):
+    times, ratios, pauses = ([], []), [], []
     for number in range(rounds + 1):
         medians = []
-        for at, connection in enumerate(workers):
-            connection.send(runs)
-            measured = connection.recv()
+        for at, side in enumerate(sides):
+            if settled:
+                pauses.append(sides[1 - at].settle())
+            measured = side.ask((1 if settled else 0, runs))
             medians.append(statistics.median(measured))
             if number:
                 times[at].extend(measured)
@@ -174,7 +209,18 @@ def measure(workers, inputs, rounds, runs):
             ratios.append(medians[1] / medians[0])
     names = ("ours", "onnxruntime")
     result = {name: {"median_seconds": statistics.median(t), "min_seconds": min(t), "spread": spread(t)} for name, t in zip(names, times)}
-    return {**result, "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios), "difference": error}
+    result |= {"ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
+    return result | ({"longest_pause": max(pauses)} if settled else {})
+
+
+def measure(sides, inputs, rounds, runs):
+    """Alternates; the outputs of both must agree."""
+    logits = [side.ask(inputs) for side in sides]
+    error = float(np.abs(logits[0] - logits[1]).max() / np.abs(logits[1]).max())
+    if not error < 1e-3:
+        raise SystemExit(f"the outputs differ by {error:.3g}: these times would say nothing")
+    found = take_turns(sides, rounds, runs, settled=True)
+    return {**found, "back_to_back": take_turns(sides, rounds, runs, settled=False), "difference": error}
 
 
 def inputs_for(layers, kv_heads, head, vocabulary, length, past):
@@ -192,25 +238,19 @@ def bench(name, model, form, arguments, folder):
     subprocess.run([str(BUILD / "bin" / "ffnc"), "compile", str(model), "-o", str(library)], check=True)
     print(f"{name}: compiled in {time.perf_counter() - begin:.1f} s", file=sys.stderr)
     context = multiprocessing.get_context("spawn")
-    workers, processes = [], []
-    for kind, path in ((Ours, library), (Theirs, model)):
-        mine, other = context.Pipe()
-        processes.append(context.Process(target=worker, args=(other, kind, str(path), arguments.threads), daemon=True))
-        processes[-1].start()
-        other.close()
-        mine.recv()
-        workers.append(mine)
     results = []
-    for what, length, past in (("prefill", arguments.prompt, 0), ("decode", 1, arguments.prompt)):
-        runs = arguments.runs if what == "prefill" else 4 * arguments.runs
-        found = measure(workers, inputs_for(*form, length, past), arguments.rounds, runs)
-        results.append({"model": name, "what": what, "tokens": length, "past": past, **found})
-        ours, theirs = found["ours"], found["onnxruntime"]
-        print(f"{name:12} {what:8} ours {1e3 * ours['median_seconds']:9.3f} ms (spread {ours['spread']:.0%})  "
-              f"onnxruntime {1e3 * theirs['median_seconds']:9.3f} ms (spread {theirs['spread']:.0%})  ratio {found['ratio']:.2f}", flush=True)
-    for connection, process in zip(workers, processes):
-        connection.send(None)
-        process.join()
+    for threads in arguments.threads:
+        sides = [Side(context, Ours, library, threads), Side(context, Theirs, model, threads)]
+        for what, length, past in (("prefill", arguments.prompt, 0), ("decode", 1, arguments.prompt)):
+            runs = arguments.runs if what == "prefill" else 4 * arguments.runs
+            found = measure(sides, inputs_for(*form, length, past), arguments.rounds, runs)
+            results.append({"model": name, "threads": threads, "what": what, "tokens": length, "past": past, **found})
+            ours, theirs = found["ours"], found["onnxruntime"]
+            print(f"{name:11} {threads or 'all'!s:>3} threads {what:8} ours {1e3 * ours['median_seconds']:8.3f} ms (spread {ours['spread']:.0%})  "
+                  f"onnxruntime {1e3 * theirs['median_seconds']:8.3f} ms (spread {theirs['spread']:.0%})  ratio {found['ratio']:.2f}  "
+                  f"back to back {found['back_to_back']['ratio']:.2f}", flush=True)
+        for side in sides:
+            side.close()
     return results
 
 
@@ -221,7 +261,7 @@ def main():
     parser.add_argument("--prompt", type=int, default=128, help="tokens read in prefill, and past in decode")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--runs", type=int, default=5, help="of each side in a round; decode takes four times as many")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[0, 1], help="numbers of threads, 0: each side's default")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
     results = []
@@ -237,7 +277,7 @@ def main():
                 parser.error(f"no model {model}")
     if arguments.json:
         cpu = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
-        arguments.json.write_text(json.dumps({"cpu": cpu, "threads": arguments.threads, "results": results}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"cpu": cpu, "cpus": len(os.sched_getaffinity(0)), "results": results}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

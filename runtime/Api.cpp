@@ -73,8 +73,12 @@ static ffn_status checkForm(const char *kind, const Value &value,
     return fail(FFN_E_ARGUMENT, "%s '%.80s': shape is null [FFN-R400]", kind,
                 name);
   for (int32_t d = 0; d < t.ndim; ++d) {
-    if (t.shape[d] < 0 ||
-        (value.info.shape[d] >= 0 && t.shape[d] != value.info.shape[d]))
+    if (t.shape[d] < 0)
+      return fail(FFN_E_SHAPE,
+                  "%s '%.80s': dimension %d is %lld, which is negative "
+                  "[FFN-R403]",
+                  kind, name, d, static_cast<long long>(t.shape[d]));
+    if (value.info.shape[d] >= 0 && t.shape[d] != value.info.shape[d])
       return fail(FFN_E_SHAPE,
                   "%s '%.80s': dimension %d is %lld, expected %lld [FFN-R403]",
                   kind, name, d, static_cast<long long>(t.shape[d]),
@@ -164,12 +168,20 @@ static ffn_status checkMemory(const char *kind, const Value &value,
       stride *= t.shape[d];
     }
   }
-  const char *data = static_cast<const char *>(t.data) + t.byte_offset;
-  if (reinterpret_cast<uintptr_t>(data) % elementBytes != 0)
+  uintptr_t first = reinterpret_cast<uintptr_t>(t.data), last;
+  if (__builtin_add_overflow(first, t.byte_offset, &first) ||
+      __builtin_add_overflow(first, bytes, &last))
+    return fail(FFN_E_SIZE,
+                "%s '%.80s': %llu bytes at offset %llu end beyond the last "
+                "address [FFN-R404]",
+                kind, name, static_cast<unsigned long long>(bytes),
+                static_cast<unsigned long long>(t.byte_offset));
+  if (first % elementBytes != 0)
     return fail(FFN_E_LAYOUT,
                 "%s '%.80s': data is not aligned to %llu bytes [FFN-R406]",
                 kind, name, static_cast<unsigned long long>(elementBytes));
-  range = {data, data + bytes};
+  range = {reinterpret_cast<const char *>(first),
+           reinterpret_cast<const char *>(last)};
   return FFN_OK;
 }
 

@@ -90,6 +90,8 @@ LogicalResult Compiler::createFolder() {
           llvm::sys::fs::create_directory(unique, /*IgnoreExisting=*/false))
     return fail("cannot write beside '" + path + "': " + code.message());
   folder = unique.str().str();
+  if (options.onTemporaryFolder)
+    options.onTemporaryFolder(folder);
   return success();
 }
 
@@ -326,8 +328,11 @@ LogicalResult Compiler::run() {
     return failure();
   if (failed(createFolder()))
     return failure();
-  auto cleanUp =
-      llvm::make_scope_exit([&] { llvm::sys::fs::remove_directories(folder); });
+  auto cleanUp = llvm::make_scope_exit([&] {
+    llvm::sys::fs::remove_directories(folder);
+    if (options.onTemporaryFolder)
+      options.onTemporaryFolder("");
+  });
   if (options.emit == EmitKind::Linalg) {
     std::string text;
     llvm::raw_string_ostream os(text);

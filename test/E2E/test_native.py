@@ -327,6 +327,20 @@ def test_interrupt_while_compiling_leaves_no_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stage", ["weights.o", "kernels.o"])
+def test_interrupt_of_compile_leaves_nothing(stage, number, tmp_path):
+    running = subprocess.Popen([str(FFNC), "compile", str(BUNDLED / "pycode-lm.onnx"), "-o", str(tmp_path / "m.so")],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("m.so.tmp-*/" + stage)) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert running.poll() is None and list(tmp_path.iterdir())
+    running.send_signal(number)
+    assert running.wait(20) == 128 + number
+    assert not list(tmp_path.iterdir()) and running.stdout.read() == b""
+
+
 @pytest.mark.parametrize("verb", ["run", "generate", "eval", "compare", "bench", "inspect"])
 def test_help_has_examples(verb):
     assert b"EXAMPLES:\n  ffnc " + verb.encode() in ffnc(verb, "--help").stdout
@@ -356,7 +370,7 @@ def test_c_misuse_gets_code_and_text(programs, compiled, tmp_path):
     pair = save(tmp_path / "pair.onnx", [helper.make_node("Add", ["a", "b"], ["y"])],
                 [("a", F, ["n", 4]), ("b", F, ["n", 4])], [("y", F, ["n", 4])])
     ffnc("compile", pair, "-o", tmp_path / "pair.so")
-    for library, form, least in ((compiled(BUNDLED / "pycode-lm.onnx"), "ids", 20), (tmp_path / "pair.so", "pair", 22)):
+    for library, form, least in ((compiled(BUNDLED / "pycode-lm.onnx"), "ids", 40), (tmp_path / "pair.so", "pair", 43)):
         done = subprocess.run([programs / "misuse", library, form], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
         assert done.stdout.count("\nok ") >= least

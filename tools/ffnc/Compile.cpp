@@ -5,7 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Pipelines/Compile.h"
-#include "Verb.h"
+#include "Native.h"
 #include "ffn-mlir/Export/Exporter.h"
 #include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
@@ -95,6 +95,8 @@ static int emitNative(ModuleOp module, ffn::EmitKind kind) {
   options.optLevel = optLevel;
   options.useKernels = !noKernels;
   options.maxEmbeddedWeights = maxEmbedded;
+  options.onTemporaryFolder = setTemporaryFolder;
+  installInterruptHandlers();
   return succeeded(ffn::compileModule(module, options, output)) ? Done
                                                                 : Diagnosed;
 }

@@ -54,8 +54,12 @@ static void onInterrupt(int signal) {
     kill(compiler, SIGKILL);
     waitpid(compiler, nullptr, 0);
   }
-  if (temporaryFolder[0]) {
-    pid_t cleaner = fork();
+  // Another thread may make a file behind the back of the first try.
+  for (int tries = 0;
+       tries < 3 && temporaryFolder[0] && access(temporaryFolder, F_OK) == 0;
+       ++tries) {
+    // fork would wait for locks of malloc that this thread may hold.
+    pid_t cleaner = _Fork();
     if (cleaner == 0) {
       execl("/bin/rm", "rm", "-rf", "--", temporaryFolder, nullptr);
       _exit(1);
@@ -67,10 +71,27 @@ static void onInterrupt(int signal) {
 }
 
 void mlir::ffn::driver::installInterruptHandlers() {
-  struct sigaction action{};
+  struct sigaction action{}, old{};
   action.sa_handler = onInterrupt;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  // The other signal must not interrupt the cleaning.
+  sigaddset(&action.sa_mask, SIGINT);
+  sigaddset(&action.sa_mask, SIGTERM);
+  for (int number : {SIGINT, SIGTERM})
+    // What was started to be deaf to a signal, as under nohup, stays so.
+    if (sigaction(number, nullptr, &old) == 0 && old.sa_handler != SIG_IGN)
+      sigaction(number, &action, nullptr);
+}
+
+void mlir::ffn::driver::setTemporaryFolder(StringRef path) {
+  temporaryFolder[0] = 0;
+  if (path.size() >= sizeof temporaryFolder)
+    return;
+  // The first byte last: the handler must never see a part of the name.
+  for (size_t i = path.size(); i-- > 0;) {
+    if (i == path.size() - 1)
+      temporaryFolder[i + 1] = 0;
+    static_cast<volatile char *>(temporaryFolder)[i] = path[i];
+  }
 }
 
 namespace {
@@ -79,15 +100,15 @@ class ScopedFolder {
 public:
   std::error_code create() {
     std::error_code code = llvm::sys::fs::createUniqueDirectory("ffnc", folder);
-    if (!code && folder.size() < sizeof temporaryFolder)
-      memcpy(temporaryFolder, folder.c_str(), folder.size() + 1);
+    if (!code)
+      setTemporaryFolder(folder);
     return code;
   }
   ~ScopedFolder() {
     if (folder.empty())
       return;
     llvm::sys::fs::remove_directories(folder);
-    temporaryFolder[0] = 0;
+    setTemporaryFolder("");
   }
   std::string file(StringRef name) {
     llvm::SmallString<128> path = folder;

@@ -24,6 +24,8 @@ std::unique_ptr<Artefact> openNative(llvm::StringRef path, unsigned threads);
 /// Temporary files go, and the exit code is 130 or 143, when SIGINT or SIGTERM
 /// arrives. Call before the first temporary file.
 void installInterruptHandlers();
+/// The folder that goes when a signal arrives; "" for none.
+void setTemporaryFolder(llvm::StringRef path);
 
 /// "name=value" pairs with sizes; the error is one of usage.
 llvm::Expected<DimSizes> parseDims(llvm::ArrayRef<std::string> pairs);

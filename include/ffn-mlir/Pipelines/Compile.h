@@ -10,6 +10,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Support/LLVM.h"
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -37,6 +38,9 @@ struct CompileOptions {
   uint64_t maxEmbeddedWeights = uint64_t(1) << 30;
   /// Threads of the packer; 0: one for each core.
   unsigned threads = 0;
+  /// Told the folder of temporary files when it is there, and an empty name
+  /// when it is gone, so that a tool can remove it when it is interrupted.
+  std::function<void(StringRef)> onTemporaryFolder;
 };
 
 /// Compiles @main of a model module (onnx.node, ffn ops, ffn.weight), which is

@@ -67,15 +67,15 @@ LogicalResult mlir::ffn::linkArtefact(const LinkOptions &options,
     error = "the run-time C library was not found in this process";
     return failure();
   }
-  int script = -1;
-  SmallString<128> scriptPath;
-  if (std::error_code code = llvm::sys::fs::createTemporaryFile(
-          "ffn-exports", "map", script, scriptPath)) {
-    error = "cannot write a temporary file: " + code.message();
-    return failure();
-  }
+  // Beside the output: that folder is the caller's to clean up.
+  std::string scriptPath = options.output + ".map";
   {
-    llvm::raw_fd_ostream os(script, /*shouldClose=*/true);
+    std::error_code code;
+    llvm::raw_fd_ostream os(scriptPath, code);
+    if (code) {
+      error = "cannot write a temporary file: " + code.message();
+      return failure();
+    }
     os << "{\n";
     if (!options.exports.empty()) {
       os << "  global:";
@@ -101,7 +101,7 @@ LogicalResult mlir::ffn::linkArtefact(const LinkOptions &options,
     add({"-nostdlib", "-z", "now", "-z", "relro", "-z", "noexecstack", "-z",
          "text", "--no-undefined", "--build-id=none", "--gc-sections",
          "--hash-style=gnu", "--strip-all"});
-    args.push_back("--version-script=" + scriptPath.str().str());
+    args.push_back("--version-script=" + scriptPath);
   }
   args.insert(args.end(), options.objects.begin(), options.objects.end());
   add({"--whole-archive"});
