@@ -63,7 +63,7 @@ private:
   LogicalResult writeWeights();
   void bindWeights();
   LogicalResult runPasses(PassManager &passes);
-  LogicalResult bufferize();
+  LogicalResult bufferize(cpu::Level level);
   void embedDescriptor(llvm::Module &code);
   LogicalResult writeText(StringRef text);
   LogicalResult link(ArrayRef<char> object);
@@ -211,10 +211,12 @@ LogicalResult Compiler::runPasses(PassManager &passes) {
   return success();
 }
 
-LogicalResult Compiler::bufferize() {
+LogicalResult Compiler::bufferize(cpu::Level level) {
   MLIRContext *ctx = source.getContext();
   PassManager tensors(ctx);
   tensors.addPass(createCSEPass());
+  if (options.useKernels)
+    tensors.addPass(cpu::createAssignProductsPass(level));
   tensors.addPass(cpu::createFuseElementwisePass());
   tensors.addPass(createCSEPass());
   tensors.addPass(createCanonicalizerPass());
@@ -359,7 +361,7 @@ LogicalResult Compiler::run() {
   std::string error;
   if (failed(descriptor.serialize(bytes, error)))
     return source.emitError(error) << " [FFN-C103]";
-  if (failed(bufferize()))
+  if (failed(bufferize(target->level)))
     return failure();
   cpu::ObjectOptions emission{*target, options.optLevel};
   llvm::LLVMContext context;

@@ -89,3 +89,33 @@ func.func @unaligned() {
   %p = ffn_cpu.packed_weight 65 : memref<8xf32>
   return
 }
+
+// -----
+
+// expected-error @+1 {{product is not served: the columns are not in b alone}}
+func.func private @columns() attributes {a = #ffn_cpu.product<level = avx2, rank = 2, a = [0, 1, 2], b = [2, 1]>}
+
+// -----
+
+// expected-error @+1 {{product is not served: the sum is not in both operands}}
+func.func private @sum() attributes {a = #ffn_cpu.product<level = avx2, rank = 2, a = [0], b = [2, 1]>}
+
+// -----
+
+// expected-error @+1 {{product is not served: no loop is in a alone}}
+func.func private @rows() attributes {a = #ffn_cpu.product<level = avx2, rank = 2, a = [0, 2], b = [0, 2, 1]>}
+
+// -----
+
+// expected-error @+1 {{product is not served: the last dimension of b is neither the columns nor the sum}}
+func.func private @last() attributes {a = #ffn_cpu.product<level = avx2, rank = 3, a = [0, 1, 3], b = [3, 2, 0]>}
+
+// -----
+
+// expected-error @+1 {{product is not served: a loop of an operand is out of range or there twice}}
+func.func private @twice() attributes {a = #ffn_cpu.product<level = avx2, rank = 2, a = [0, 0, 2], b = [2, 1]>}
+
+// -----
+
+// expected-error @+1 {{product is not served: ranks from 2 to 16 are supported}}
+func.func private @rank() attributes {a = #ffn_cpu.product<level = avx2, rank = 17, a = [0, 17], b = [17, 16]>}

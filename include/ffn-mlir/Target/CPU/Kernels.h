@@ -73,12 +73,17 @@ void populateAssignKernelsPatterns(RewritePatternSet &patterns, Level level);
 /// functions.
 std::unique_ptr<Pass> createAssignKernelsPass(Level level = Level::Avx2);
 
+/// `ffn-cpu-assign-products{level=avx2|avx512}`: contractions of two f32
+/// tensors (linalg.generic that adds products to a fill of 0) become calls of
+/// the product kernel, which reads transposed operands where they are.
+std::unique_ptr<Pass> createAssignProductsPass(Level level = Level::Avx2);
+
 //===----------------------------------------------------------------------===//
 // Emission: kernel calls on memrefs to functions
 //===----------------------------------------------------------------------===//
 
-/// Emits the kernel of `key` (a GemmAttr, NormAttr, SoftmaxAttr or
-/// AttentionAttr) as a private function at scf + vector + memref level:
+/// Emits the kernel of `key` (a GemmAttr, NormAttr, SoftmaxAttr,
+/// AttentionAttr or ProductAttr) as a private function at scf + vector + memref level:
 /// arguments in the order of the key's description, then `begin`, `end` of
 /// the range of tasks. The function is complete: no other pass needs to run
 /// on it before the lowering to LLVM, math ops included.

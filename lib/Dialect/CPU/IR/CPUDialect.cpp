@@ -138,6 +138,54 @@ AttentionAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+/// Loops are numbers, and most operands have few: a bit for each.
+static constexpr int64_t kMaxProductRank = 16;
+
+StringRef ProductAttr::findProblem(int64_t rank, ArrayRef<int64_t> a,
+                                   ArrayRef<int64_t> b) {
+  if (rank < 2 || rank > kMaxProductRank)
+    return "ranks from 2 to 16 are supported";
+  uint64_t seen[2] = {0, 0};
+  ArrayRef<int64_t> operands[2] = {a, b};
+  for (int i = 0; i < 2; ++i)
+    for (int64_t loop : operands[i]) {
+      if (loop < -1 || loop > rank || (loop >= 0 && (seen[i] >> loop & 1) != 0))
+        return "a loop of an operand is out of range or there twice";
+      if (loop >= 0)
+        seen[i] |= uint64_t(1) << loop;
+    }
+  uint64_t sum = uint64_t(1) << rank, columns = sum >> 1;
+  if ((seen[0] & seen[1] & sum) == 0)
+    return "the sum is not in both operands";
+  if ((seen[0] & columns) != 0 || (seen[1] & columns) == 0)
+    return "the columns are not in b alone";
+  if ((seen[0] & ~seen[1]) == 0)
+    return "no loop is in a alone";
+  if (b.back() < rank - 1)
+    return "the last dimension of b is neither the columns nor the sum";
+  return "";
+}
+
+LogicalResult
+ProductAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                    Level level, int64_t rank, DenseI64ArrayAttr a,
+                    DenseI64ArrayAttr b) {
+  if (!a || !b)
+    return emitError() << "product needs the loops of both operands";
+  StringRef problem = findProblem(rank, a, b);
+  if (!problem.empty())
+    return emitError() << "product is not served: " << problem;
+  return success();
+}
+
+int64_t ProductAttr::getRowLoop() const {
+  int64_t row = -1;
+  for (int64_t loop : getA().asArrayRef())
+    if (!llvm::is_contained(getB().asArrayRef(), loop))
+      row = std::max(row, loop);
+  return row;
+}
+
 //===----------------------------------------------------------------------===//
 // Arguments of kernels
 //===----------------------------------------------------------------------===//
@@ -176,6 +224,11 @@ SmallVector<MemRefType> cpu::getKernelArgumentTypes(Attribute key) {
         if (norm.getBias())
           types.push_back(rowsOf({width}, f32));
         types.push_back(rowsOf({dyn, width}, f32));
+      })
+      .Case([&](ProductAttr product) {
+        for (int64_t rank :
+             {product.getA().size(), product.getB().size(), product.getRank()})
+          types.push_back(rowsOf(SmallVector<int64_t>(rank, dyn), f32));
       })
       .Case([&](SoftmaxAttr) { types.assign(2, rowsOf({dyn, dyn}, f32)); })
       .Case([&](AttentionAttr attention) {

@@ -19,7 +19,7 @@ using namespace mlir::ffn::cpu;
 
 Level cpu::getKernelLevel(Attribute key) {
   return llvm::TypeSwitch<Attribute, Level>(key)
-      .Case<GemmAttr, NormAttr, SoftmaxAttr, AttentionAttr>(
+      .Case<GemmAttr, NormAttr, SoftmaxAttr, AttentionAttr, ProductAttr>(
           [](auto attr) { return attr.getLevel(); })
       .Default([](Attribute) { return Level::Avx2; });
 }
@@ -68,6 +68,10 @@ TaskCount cpu::buildTaskCount(OpBuilder &builder, Location loc, Attribute key,
                                         panels.getWidth());
         return TaskCount{tasks, grainOf(work)};
       })
+      .Case([&](ProductAttr product) {
+        ProductTasks tasks(kb, product, operands);
+        return TaskCount{tasks.count, grainOf(kb.max(tasks.work, kb.idx(1)))};
+      })
       .Case<NormAttr, SoftmaxAttr>([&](auto) {
         Value rows = kb.dim(operands[0], 0);
         Value width = kb.max(kb.dim(operands[0], 1), kb.idx(1));
@@ -115,6 +119,7 @@ func::FuncOp cpu::emitKernel(OpBuilder &builder, Location loc, Attribute key,
       .Case([&](NormAttr attr) { emitNorm(kb, attr, func); })
       .Case([&](SoftmaxAttr attr) { emitSoftmax(kb, attr, func); })
       .Case([&](AttentionAttr attr) { emitAttention(kb, attr, func); })
+      .Case([&](ProductAttr attr) { emitProduct(kb, attr, func); })
       .Default([](Attribute) {});
   func::ReturnOp::create(b);
   return func;
@@ -194,4 +199,5 @@ std::unique_ptr<Pass> cpu::createEmitKernelsPass() {
 void cpu::registerKernelPasses() {
   PassRegistration<EmitKernelsPass>();
   registerPass([] { return createAssignKernelsPass(); });
+  registerPass([] { return createAssignProductsPass(); });
 }

@@ -34,6 +34,19 @@ int64_t cpu::getGemmRowBlock(GemmAttr key) {
   return rows / tile * tile;
 }
 
+void cpu::emitTileStep(KernelBuilder &kb, int64_t count,
+                       ArrayRef<Value> columns,
+                       llvm::function_ref<Value(int64_t)> loadElement,
+                       MutableArrayRef<Value> sums) {
+  for (int64_t i = 0; i < count; ++i) {
+    Value spread = kb.splat(loadElement(i));
+    for (auto [j, column] : llvm::enumerate(columns)) {
+      Value &sum = sums[i * columns.size() + j];
+      sum = kb.fma(spread, column, sum);
+    }
+  }
+}
+
 namespace {
 /// Depth beyond which a panel no longer stays in L2 from tile to tile.
 constexpr int64_t kMaxDepth = 1536;
@@ -202,15 +215,12 @@ private:
             SmallVector<Value> columns;
             for (int64_t j = 0; j < vectors; ++j)
               columns.push_back(loadWeights(kb.add(start, j * kb.lanes)));
-            for (int64_t i = 0; i < count; ++i) {
-              Value element =
-                  memref::LoadOp::create(b, x, ValueRange{xRows[i], ku});
-              Value spread = kb.splat(element);
-              for (int64_t j = 0; j < vectors; ++j) {
-                Value &sum = next[i * vectors + j];
-                sum = kb.fma(spread, columns[j], sum);
-              }
-            }
+            emitTileStep(
+                kb, count, columns,
+                [&](int64_t i) -> Value {
+                  return memref::LoadOp::create(b, x, ValueRange{xRows[i], ku});
+                },
+                next);
           }
           return next;
         });

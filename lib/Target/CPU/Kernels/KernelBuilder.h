@@ -40,6 +40,7 @@ public:
   Value divU(Value x, int64_t y) {
     return b.createOrFold<arith::DivUIOp>(x, idx(y));
   }
+  Value remU(Value x, Value y) { return b.createOrFold<arith::RemUIOp>(x, y); }
   Value divU(Value x, Value y) { return b.createOrFold<arith::DivUIOp>(x, y); }
   Value remU(Value x, int64_t y) {
     return b.createOrFold<arith::RemUIOp>(x, idx(y));
@@ -150,6 +151,25 @@ void emitGemm(KernelBuilder &kb, GemmAttr key, func::FuncOp func);
 void emitNorm(KernelBuilder &kb, NormAttr key, func::FuncOp func);
 void emitSoftmax(KernelBuilder &kb, SoftmaxAttr key, func::FuncOp func);
 void emitAttention(KernelBuilder &kb, AttentionAttr key, func::FuncOp func);
+void emitProduct(KernelBuilder &kb, ProductAttr key, func::FuncOp func);
+
+/// A step of a register tile: `count` scalars of x, at `depth`, times one
+/// vector for each of `columns`, added to `sums` (row by row).
+void emitTileStep(KernelBuilder &kb, int64_t count, ArrayRef<Value> columns,
+                  llvm::function_ref<Value(int64_t)> loadElement,
+                  MutableArrayRef<Value> sums);
+
+/// How a product is cut into tasks: batch, blocks of rows, panels of columns.
+/// Widths differ by one register at most.
+struct ProductTasks {
+  ProductTasks(KernelBuilder &kb, ProductAttr key, ValueRange operands);
+  Value rows, columns, depth;
+  Value blocks, blockRows;        // of rows
+  Value vectors, panels;          // registers of columns, panels of them
+  SmallVector<int64_t> batchDims; // of y
+  SmallVector<Value> batchSizes;
+  Value count, work; // tasks, multiply-adds of one
+};
 
 /// Rows of one task.
 int64_t getGemmRowBlock(GemmAttr key);

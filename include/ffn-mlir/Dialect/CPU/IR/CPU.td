@@ -135,6 +135,30 @@ def CPU_AttentionAttr : CPU_Attr<"Attention", "attention"> {
                         DefaultValuedParameter<"bool", "false">:$result_seq_first);
 }
 
+def CPU_ProductAttr : CPU_Attr<"Product", "product"> {
+  let summary = "Batched product of two computed matrices: y = sum over k of a * b";
+  let description = [{
+    Operands: ins(a, b), outs(y), f32, all sizes dynamic. Loops 0 to
+    `rank - 1` are the dimensions of y, the last one the columns; loop `rank` is
+    the sum. `a` and `b` name the loop of each dimension of the operand, or -1
+    for a dimension that is read at 0. The sum is in both, the columns are in b
+    alone, some other loop (the rows) in a alone; the rest is batch. The last
+    dimension of b is the columns or the sum. Blocks of b are packed into
+    panels on the way. Each element is one chain of fused multiply-adds over
+    ascending k that starts at 0.
+  }];
+  let parameters = (ins "::mlir::ffn::cpu::Level":$level, "int64_t":$rank, "::mlir::DenseI64ArrayAttr":$a,
+                        "::mlir::DenseI64ArrayAttr":$b);
+  let extraClassDeclaration = [{
+    int64_t getColumnLoop() const { return getRank() - 1; }
+    int64_t getSumLoop() const { return getRank(); }
+    /// Why the kernel does not serve such operands; "" if it does.
+    static ::llvm::StringRef findProblem(int64_t rank, ::llvm::ArrayRef<int64_t> a, ::llvm::ArrayRef<int64_t> b);
+    /// The last loop that only a has, which makes tiles with the columns.
+    int64_t getRowLoop() const;
+  }];
+}
+
 //===----------------------------------------------------------------------===//
 // Operations
 //===----------------------------------------------------------------------===//
