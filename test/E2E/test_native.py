@@ -1,4 +1,5 @@
 """The verbs of ffnc on compiled models, and their figures on trained ones."""
+import itertools
 import json
 import math
 import os
@@ -10,15 +11,15 @@ import time
 
 import numpy as np
 import pytest
-from artefact import BUILD, BUNDLED, ROOT, SHARED, ort_session
+from artefact import BUILD, BUNDLED, ROOT, SHARED, error_of, ort_session
 
 FFNC = BUILD / "bin" / "ffnc"
 DATA = SHARED.parent / "data"
 sys.path.append(str(ROOT / "test" / "python"))
 import handmade  # noqa: E402
 
-# batch, length, past
-SIZES = [(1, 1, 0), (2, 7, 0), (5, 33, 0), (1, 7, 33), (5, 1, 7), (0, 7, 0)]
+# Every batch, length and past, where the model has them.
+SIZES = list(itertools.product((0, 1, 2, 5), (1, 7, 33), (0, 7, 33)))
 TRAINED = [BUNDLED / "pycode-lm.onnx", BUNDLED / "pycode-lm-kv.onnx"] + [
     SHARED / name
     for name in ("stories260K.onnx", "stories260K_fp16w.onnx", "stories260K_torch_op14.onnx", "babyllama105.onnx",
@@ -93,6 +94,7 @@ def test_within_the_tolerance_of_whole_models(model, compiled, tmp_path):
     library, session = compiled(model), ort_session(model)
     dims = {dim for info in session.get_inputs() for dim in info.shape if isinstance(dim, str)}
     sizes = dict.fromkeys((b, n if len(dims) > 1 else 1, p if len(dims) > 2 else 0) for b, n, p in SIZES)
+    assert len(sizes) == (4, 4, 12, 36)[len(dims)]
     archives = []
     for size in sizes:
         inputs = random_inputs(session, *size)
@@ -105,6 +107,18 @@ def test_within_the_tolerance_of_whole_models(model, compiled, tmp_path):
     assert all(entry["reference_error"] < 1e-3 for entry in found["outputs"])
     # Something was compared.
     assert any(entry["error"] > 0 for entry in found["outputs"])
+    # And `ffnc run` takes the same file.
+    with np.load(archives[-1].partition("=")[2]) as archive:
+        np.savez(tmp_path / "run.npz", **{name[3:]: archive[name] for name in archive if name.startswith("in:")})
+        wanted = {name[4:]: archive[name] for name in archive if name.startswith("out:")}
+    for entry in ffnc_json("run", library, "--threads", 1, "--input", tmp_path / "run.npz", "--output-dir", tmp_path / "out")["outputs"]:
+        assert error_of(np.load(entry["file"]), wanted.pop(entry["name"])) <= 1e-5
+    assert not wanted
+
+
+def test_every_trained_model_is_tested():
+    needs(SHARED)
+    assert {path for pattern in ("*.onnx", "kwt1/*.onnx") for path in SHARED.glob(pattern)} <= set(TRAINED)
 
 
 @pytest.mark.parametrize("name,tokenizer", [("stories260K", "tok512"), ("babyllama105", "tok105")])
