@@ -154,7 +154,8 @@ LogicalResult ModelExporter::writeInitializers(Block &block, Scope &scope) {
 // Graphs and functions
 //===----------------------------------------------------------------------===//
 
-void ModelExporter::writeValueInfos(Block &block, const Scope &scope) {
+void ModelExporter::writeValueInfos(Block &block, const Scope &scope,
+                                    uint32_t fieldNumber) {
   llvm::StringSet<> outputs;
   for (const std::string &name : scope.outputs)
     outputs.insert(name);
@@ -168,7 +169,7 @@ void ModelExporter::writeValueInfos(Block &block, const Scope &scope) {
         continue;
       const std::string &name = names[value];
       if (!outputs.contains(name))
-        writeValueInfo(field::GraphValueInfo, name, type, value, {});
+        writeValueInfo(fieldNumber, name, type, value, {});
     }
   }
 }
@@ -198,7 +199,7 @@ LogicalResult ModelExporter::writeSubgraph(Region &region, StringRef name,
   for (auto [i, value] : llvm::enumerate(yield->getOperands()))
     writeValueInfo(field::GraphOutput, scope.outputs[i], value.getType(), value,
                    getEntry(results, i));
-  writeValueInfos(block, scope);
+  writeValueInfos(block, scope, field::GraphValueInfo);
   DictionaryAttr extra = yield->getDiscardableAttrDictionary();
   writeQuantization(extra.getAs<ArrayAttr>("onnx.quantization"));
   writeRareFields(extra, "onnx.", field::GraphDoc, field::GraphMetadata);
@@ -216,8 +217,9 @@ LogicalResult ModelExporter::writeFunction(onnx::FunctionOp function) {
   Block &block = function.getBody().front();
   Operation *yield = block.getTerminator();
   Scope scope(ScopeKind::Function, nullptr);
-  nameValues(block, scope, yield->getAttrOfType<ArrayAttr>("onnx.args"),
-             yield->getAttrOfType<ArrayAttr>("onnx.results"));
+  auto args = yield->getAttrOfType<ArrayAttr>("onnx.args");
+  auto results = yield->getAttrOfType<ArrayAttr>("onnx.results");
+  nameValues(block, scope, args, results);
 
   std::map<std::string, int64_t> versions;
   if (failed(chooseOpsets(function.getBody(), function.getOpsets(), versions)))
@@ -239,6 +241,17 @@ LogicalResult ModelExporter::writeFunction(onnx::FunctionOp function) {
     if (failed(writeAttribute(function, attr.getName(), attr.getValue(), scope,
                               11)))
       return failure();
+  constexpr uint32_t valueInfo = 12;
+  for (BlockArgument arg : block.getArguments())
+    if (!isa<onnx::UnknownType, NoneType>(arg.getType()))
+      writeValueInfo(valueInfo, names[arg], arg.getType(), arg,
+                     getEntry(args, arg.getArgNumber()));
+  for (auto [i, value] : llvm::enumerate(yield->getOperands()))
+    if (!isa<BlockArgument>(value) &&
+        !isa<onnx::UnknownType, NoneType>(value.getType()))
+      writeValueInfo(valueInfo, scope.outputs[i], value.getType(), value,
+                     getEntry(results, i));
+  writeValueInfos(block, scope, valueInfo);
   writer.writeStringIfSet(13, function.getOverload());
   writeRareFields(function->getDiscardableAttrDictionary(), "onnx.", 8, 14);
   return success();
@@ -295,7 +308,7 @@ LogicalResult ModelExporter::writeMainGraph() {
   for (auto [i, value] : llvm::enumerate(ret->getOperands()))
     writeValueInfo(field::GraphOutput, scope.outputs[i], value.getType(), value,
                    getEntry(results, i));
-  writeValueInfos(block, scope);
+  writeValueInfos(block, scope, field::GraphValueInfo);
   writeQuantization(model.getAs<ArrayAttr>("quantization"));
   writeRareFields(model, "graph_", field::GraphDoc, field::GraphMetadata);
   return success();

@@ -88,7 +88,7 @@ private:
   LogicalResult writeNode(onnx::NodeOp node, const Scope &scope,
                           uint32_t fieldNumber);
   LogicalResult writeInitializers(Block &block, Scope &scope);
-  void writeValueInfos(Block &block, const Scope &scope);
+  void writeValueInfos(Block &block, const Scope &scope, uint32_t fieldNumber);
 
   // ExporterNames.cpp
   /// Names of all values of `block`; outputs first, since theirs are fixed.
@@ -117,13 +117,14 @@ private:
   LogicalResult writeTensor(Operation *user, Attribute value, StringRef name,
                             uint32_t fieldNumber, DictionaryAttr rare = {});
   LogicalResult writeSparse(Operation *user, onnx::SparseAttr sparse,
-                            StringRef name, uint32_t fieldNumber);
+                            StringRef name, uint32_t fieldNumber,
+                            ArrayAttr infos = {}, unsigned first = 0);
   LogicalResult writePayload(Operation *user, TypedAttr value, uint64_t size);
   /// A ValueInfoProto; nothing but the name for an unknown type.
   void writeValueInfo(uint32_t fieldNumber, StringRef name, Type type,
                       Value value, DictionaryAttr info);
-  void writeType(uint32_t fieldNumber, Type type,
-                 ArrayRef<std::string> dims = {}, DictionaryAttr info = {});
+  void writeType(uint32_t fieldNumber, Type type, ArrayRef<std::string> dims,
+                 DictionaryAttr info, bool isOuter = true);
   /// Names or sizes of the dims of a value as far as they are known.
   SmallVector<std::string> getDimNames(Type type, Value value,
                                        DictionaryAttr info);

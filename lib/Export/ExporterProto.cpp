@@ -69,12 +69,26 @@ void ModelExporter::writeQuantization(ArrayAttr annotations) {
 SmallVector<std::string> ModelExporter::getDimNames(Type type, Value value,
                                                     DictionaryAttr info) {
   SmallVector<std::string> names;
+  Type outer = type;
+  for (bool isWrapper = true; isWrapper;) {
+    if (auto sequence = dyn_cast<onnx::SeqType>(type))
+      type = sequence.getElement();
+    else if (auto optional = dyn_cast<onnx::OptionalType>(type))
+      type = optional.getElement();
+    else if (auto map = dyn_cast<onnx::MapType>(type))
+      type = map.getValue();
+    else if (auto sparse = dyn_cast<onnx::SparseType>(type))
+      type = sparse.getDense();
+    else
+      isWrapper = false;
+  }
   auto tensor = dyn_cast<RankedTensorType>(type);
   if (!tensor || tensor.hasStaticShape())
     return names;
   names.resize(tensor.getRank());
   auto declared = info ? info.getAs<ArrayAttr>("ffn.dims") : ArrayAttr();
-  const SymValue *known = shapes && value ? &shapes->lookup(value) : nullptr;
+  const SymValue *known =
+      shapes && value && type == outer ? &shapes->lookup(value) : nullptr;
   if (known && known->rank() != tensor.getRank())
     known = nullptr;
   for (int64_t i = 0; i < tensor.getRank(); ++i) {
@@ -95,18 +109,19 @@ SmallVector<std::string> ModelExporter::getDimNames(Type type, Value value,
 }
 
 void ModelExporter::writeType(uint32_t fieldNumber, Type type,
-                              ArrayRef<std::string> dims, DictionaryAttr info) {
+                              ArrayRef<std::string> dims, DictionaryAttr info,
+                              bool isOuter) {
   auto message = writer.message(fieldNumber);
   if (auto sequence = dyn_cast<onnx::SeqType>(type)) {
     auto inner = writer.message(4);
-    writeType(1, sequence.getElement());
+    writeType(1, sequence.getElement(), dims, info, /*isOuter=*/false);
   } else if (auto optional = dyn_cast<onnx::OptionalType>(type)) {
     auto inner = writer.message(9);
-    writeType(1, optional.getElement());
+    writeType(1, optional.getElement(), dims, info, /*isOuter=*/false);
   } else if (auto map = dyn_cast<onnx::MapType>(type)) {
     auto inner = writer.message(5);
     writer.writeInt(1, getONNXTypeNumber(map.getKey()));
-    writeType(2, map.getValue());
+    writeType(2, map.getValue(), dims, info, /*isOuter=*/false);
   } else {
     auto sparse = dyn_cast<onnx::SparseType>(type);
     auto tensor = dyn_cast<TensorType>(sparse ? sparse.getDense() : type);
@@ -136,7 +151,7 @@ void ModelExporter::writeType(uint32_t fieldNumber, Type type,
           writer.writeStringIfSet(i + 1, text);
     }
   }
-  if (info)
+  if (info && isOuter)
     if (auto text = info.getAs<StringAttr>("onnx.denotation"))
       writer.writeString(6, text);
 }
@@ -228,12 +243,24 @@ LogicalResult ModelExporter::writeTensor(Operation *user, Attribute value,
   return writePayload(user, typed, *size);
 }
 
+/// The name in an entry of the comment `tensors`.
+static StringRef getTensorName(DictionaryAttr info) {
+  auto name = info ? info.getAs<StringAttr>("onnx.name") : StringAttr();
+  return name ? name.getValue() : StringRef();
+}
+
 LogicalResult ModelExporter::writeSparse(Operation *user,
                                          onnx::SparseAttr sparse,
-                                         StringRef name, uint32_t fieldNumber) {
+                                         StringRef name, uint32_t fieldNumber,
+                                         ArrayAttr infos, unsigned first) {
   auto message = writer.message(fieldNumber);
-  if (failed(writeTensor(user, sparse.getValues(), name, 1)) ||
-      failed(writeTensor(user, sparse.getIndices(), "", 2)))
+  DictionaryAttr values = getEntry(infos, first);
+  DictionaryAttr indices = getEntry(infos, first + 1);
+  if (failed(writeTensor(user, sparse.getValues(),
+                         name.empty() ? getTensorName(values) : name, 1,
+                         values)) ||
+      failed(writeTensor(user, sparse.getIndices(), getTensorName(indices), 2,
+                         indices)))
     return failure();
   writer.writeRepeatedInts(3, sparse.getDims().asArrayRef());
   return success();
@@ -257,7 +284,14 @@ LogicalResult ModelExporter::writeAttribute(Operation *op, StringRef name,
                                             uint32_t fieldNumber) {
   auto node = dyn_cast<onnx::NodeOp>(op);
   DictionaryAttr comments =
-      node ? node.getProperties().names.comments : DictionaryAttr();
+      node ? node.getProperties().names.comments
+           : op->getAttrOfType<DictionaryAttr>("onnx.comments");
+  auto getList = [&](StringRef key) {
+    auto entries =
+        comments ? comments.getAs<DictionaryAttr>(key) : DictionaryAttr();
+    return entries ? entries.getAs<ArrayAttr>(name) : ArrayAttr();
+  };
+  ArrayAttr tensorInfos = getList("tensors"), typeInfos = getList("types");
   auto message = writer.message(fieldNumber);
   writer.writeString(1, name);
   writer.writeStringIfSet(13, getComment(comments, "attr_docs", name));
@@ -267,6 +301,9 @@ LogicalResult ModelExporter::writeAttribute(Operation *op, StringRef name,
   auto unknownForm = [&] {
     return op->emitError("attribute '")
            << name << "' of value " << value << " has no ONNX form [FFN-E202]";
+  };
+  auto writeInfoType = [&](uint32_t number, Type type, DictionaryAttr info) {
+    writeType(number, type, getDimNames(type, {}, info), info);
   };
   auto writeGraph = [&](onnx::GraphAttr graph, uint32_t number) {
     if (!node || graph.getRegion() >= node.getGraphs().size())
@@ -311,13 +348,18 @@ LogicalResult ModelExporter::writeAttribute(Operation *op, StringRef name,
     }
   } else if (isa<SpanAttr, ElementsAttr>(value)) {
     setKind(AttributeKind::Tensor);
-    return writeTensor(op, value, getComment(comments, "tensor_names", name),
-                       5);
+    DictionaryAttr info = getEntry(tensorInfos, 0);
+    return writeTensor(op, value,
+                       info ? getTensorName(info)
+                            : getComment(comments, "tensor_names", name),
+                       5, info);
   } else if (auto tensors = dyn_cast<onnx::TensorsAttr>(value)) {
     setKind(AttributeKind::Tensors);
-    for (Attribute tensor : tensors.getValues())
-      if (failed(writeTensor(op, tensor, "", 10)))
+    for (auto [i, tensor] : llvm::enumerate(tensors.getValues())) {
+      DictionaryAttr info = getEntry(tensorInfos, i);
+      if (failed(writeTensor(op, tensor, getTensorName(info), 10, info)))
         return failure();
+    }
   } else if (auto graph = dyn_cast<onnx::GraphAttr>(value)) {
     setKind(AttributeKind::Graph);
     return writeGraph(graph, 6);
@@ -332,26 +374,26 @@ LogicalResult ModelExporter::writeAttribute(Operation *op, StringRef name,
     }
   } else if (auto sparse = dyn_cast<onnx::SparseAttr>(value)) {
     setKind(AttributeKind::SparseTensor);
-    return writeSparse(op, sparse, "", 22);
+    return writeSparse(op, sparse, "", 22, tensorInfos);
   } else if (auto list = dyn_cast<ArrayAttr>(value)) {
     setKind(AttributeKind::SparseTensors);
-    for (Attribute entry : list) {
+    for (auto [i, entry] : llvm::enumerate(list)) {
       auto part = dyn_cast<onnx::SparseAttr>(entry);
       if (!part)
         return unknownForm();
-      if (failed(writeSparse(op, part, "", 23)))
+      if (failed(writeSparse(op, part, "", 23, tensorInfos, 2 * i)))
         return failure();
     }
   } else if (auto type = dyn_cast<TypeAttr>(value)) {
     setKind(AttributeKind::TypeProto);
-    writeType(14, type.getValue());
+    writeInfoType(14, type.getValue(), getEntry(typeInfos, 0));
   } else if (auto types = dyn_cast<onnx::TypesAttr>(value)) {
     setKind(AttributeKind::TypeProtos);
-    for (Attribute entry : types.getValues()) {
+    for (auto [i, entry] : llvm::enumerate(types.getValues())) {
       auto part = dyn_cast<TypeAttr>(entry);
       if (!part)
         return unknownForm();
-      writeType(15, part.getValue());
+      writeInfoType(15, part.getValue(), getEntry(typeInfos, i));
     }
   } else {
     return unknownForm();

@@ -276,6 +276,10 @@ ModelImporter::importFunction(const proto::FunctionProto &function) {
       builder.getStrArrayAttr(function.attribute), *defaults);
   NamedAttrList functionExtra;
   addRareFields(function, "onnx.", functionExtra);
+  NamedAttrList comments;
+  addAttributeComments(function.attributeProto, comments);
+  if (!comments.empty())
+    functionExtra.set("onnx.comments", comments.getDictionary(ctx));
   for (NamedAttribute attr : functionExtra)
     op->setAttr(attr.getName(), attr.getValue());
 
@@ -286,8 +290,12 @@ ModelImporter::importFunction(const proto::FunctionProto &function) {
   for (const proto::ValueInfoProto &info : function.valueInfo)
     scope.declared.try_emplace(info.name, info.type);
   auto named = [&](StringRef name) -> Attribute {
-    return builder.getDictionaryAttr(
-        builder.getNamedAttr("onnx.name", builder.getStringAttr(name)));
+    NamedAttrList attrs;
+    attrs.set("onnx.name", builder.getStringAttr(name));
+    auto declared = scope.declared.find(name);
+    if (declared != scope.declared.end() && declared->second)
+      addTypeInfo(*declared->second, attrs);
+    return attrs.getDictionary(ctx);
   };
   SmallVector<Attribute> args, results;
   for (StringRef name : function.input) {

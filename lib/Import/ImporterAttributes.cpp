@@ -266,24 +266,68 @@ void ModelImporter::addRareFields(const proto::MessageBase &message,
     attrs.set(name("unknown"), getUnknown(message.getUnknown()));
 }
 
-DictionaryAttr ModelImporter::getComments(const proto::NodeProto &node) {
-  NamedAttrList comments;
-  if (!node.getDocString().empty())
-    comments.set("doc_string", builder.getStringAttr(node.getDocString()));
-  if (!node.getMetadata().empty())
-    comments.set("metadata", getStringPairs(node.getMetadata()));
-  SmallVector<NamedAttribute> docs, names;
-  for (const proto::AttributeProto &attribute : node.attribute) {
+void ModelImporter::addAttributeComments(
+    ArrayRef<proto::AttributeProto> attributes, NamedAttrList &comments) {
+  SmallVector<NamedAttribute> docs, names, tensors, types;
+  for (const proto::AttributeProto &attribute : attributes) {
     StringAttr key = builder.getStringAttr(attribute.name);
     if (!attribute.getDocString().empty())
       docs.emplace_back(key, builder.getStringAttr(attribute.getDocString()));
-    const proto::TensorProto *tensor = attribute.getTensor();
-    if (tensor && !tensor->name.empty())
-      names.emplace_back(key, builder.getStringAttr(tensor->name));
+    // One entry for each tensor, in the order in which export meets them.
+    SmallVector<Attribute> list;
+    bool isNamed = false, isRemarked = false;
+    auto addTensor = [&](const proto::TensorProto *tensor) {
+      NamedAttrList entry;
+      if (tensor)
+        addRareFields(*tensor, "onnx.", entry);
+      isRemarked |= !entry.empty();
+      if (tensor && !tensor->name.empty()) {
+        isNamed = true;
+        entry.set("onnx.name", builder.getStringAttr(tensor->name));
+      }
+      list.push_back(entry.getDictionary(ctx));
+    };
+    for (const proto::TensorProto &tensor : attribute.getAnyTensors())
+      addTensor(&tensor);
+    for (const proto::SparseTensorProto &sparse :
+         attribute.getAnySparseTensors()) {
+      addTensor(sparse.values);
+      addTensor(sparse.indices);
+    }
+    if (isNamed && !isRemarked && attribute.getTensor())
+      names.emplace_back(key,
+                         builder.getStringAttr(attribute.getTensor()->name));
+    else if (isNamed || isRemarked)
+      tensors.emplace_back(key, builder.getArrayAttr(list));
+    list.clear();
+    bool isSaid = false;
+    auto addType = [&](const proto::TypeProto &type) {
+      NamedAttrList entry;
+      addTypeInfo(type, entry);
+      isSaid |= !entry.empty();
+      list.push_back(entry.getDictionary(ctx));
+    };
+    if (const proto::TypeProto *type = attribute.getTypeProto())
+      addType(*type);
+    for (const proto::TypeProto &type : attribute.getTypeProtos())
+      addType(type);
+    if (isSaid)
+      types.emplace_back(key, builder.getArrayAttr(list));
   }
-  if (!docs.empty())
-    comments.set("attr_docs", builder.getDictionaryAttr(docs));
-  if (!names.empty())
-    comments.set("tensor_names", builder.getDictionaryAttr(names));
+  auto add = [&](StringRef name, ArrayRef<NamedAttribute> entries) {
+    if (!entries.empty())
+      comments.set(name, builder.getDictionaryAttr(entries));
+  };
+  add("attr_docs", docs);
+  add("tensor_names", names);
+  add("tensors", tensors);
+  add("types", types);
+}
+
+DictionaryAttr ModelImporter::getComments(const proto::NodeProto &node) {
+  NamedAttrList comments;
+  addRareFields(node, "", comments);
+  comments.erase("unknown");
+  addAttributeComments(node.attribute, comments);
   return comments.empty() ? DictionaryAttr() : comments.getDictionary(ctx);
 }

@@ -83,6 +83,10 @@ private:
   Attribute getUnknown(ArrayRef<StringRef> fields);
   Attribute getQuantization(ArrayRef<proto::TensorAnnotation> annotations);
   DictionaryAttr getComments(const proto::NodeProto &node);
+  /// What attributes say without meaning anything: doc strings, names of
+  /// tensors, names of sizes in types.
+  void addAttributeComments(ArrayRef<proto::AttributeProto> attributes,
+                            NamedAttrList &comments);
   /// doc_string, metadata and unknown fields of a message, as attributes whose
   /// names start with `prefix`.
   void addRareFields(const proto::MessageBase &message, StringRef prefix,
@@ -93,6 +97,8 @@ private:
   Type importType(const proto::TypeProto *type);
   /// Type of a value by the declaration in its scope, if there is one.
   Type getDeclaredType(const Scope &scope, StringRef name);
+  /// Names of sizes and denotations of a type, which MLIR types cannot hold.
+  void addTypeInfo(const proto::TypeProto &type, NamedAttrList &attrs);
   /// Name, dims and what else a ValueInfoProto says, as attributes of an
   /// argument or result.
   DictionaryAttr getValueInfo(const proto::ValueInfoProto &info);

@@ -65,16 +65,29 @@ DictionaryAttr ModelImporter::getValueInfo(const proto::ValueInfoProto &info) {
   NamedAttrList attrs;
   attrs.set("onnx.name", builder.getStringAttr(info.name));
   addRareFields(info, "onnx.", attrs);
-  const proto::TypeProto *type = info.type;
+  if (info.type)
+    addTypeInfo(*info.type, attrs);
+  return attrs.getDictionary(ctx);
+}
+
+void ModelImporter::addTypeInfo(const proto::TypeProto &outer,
+                                NamedAttrList &attrs) {
+  using Kind = proto::TypeProto::Kind;
+  if (!outer.getDenotation().empty())
+    attrs.set("onnx.denotation", builder.getStringAttr(outer.getDenotation()));
+  // A type has one tensor at most, below its sequences, optionals and maps.
+  const proto::TypeProto *type = &outer;
+  while (type && (type->kind == Kind::Sequence ||
+                  type->kind == Kind::Optional || type->kind == Kind::Map))
+    type = type->element;
   if (!type)
-    return attrs.getDictionary(ctx);
-  if (!type->getDenotation().empty())
-    attrs.set("onnx.denotation", builder.getStringAttr(type->getDenotation()));
-  if (type->kind == proto::TypeProto::Kind::Opaque)
+    return;
+  if (type->kind == Kind::Opaque)
     attrs.set("onnx.opaque",
               builder.getStrArrayAttr({type->opaqueDomain, type->opaqueName}));
-  if (type->kind != proto::TypeProto::Kind::Tensor || !type->hasShape)
-    return attrs.getDictionary(ctx);
+  if ((type->kind != Kind::Tensor && type->kind != Kind::SparseTensor) ||
+      !type->hasShape)
+    return;
   SmallVector<Attribute> dims, denotations;
   bool isDynamic = false, isDenoted = false;
   for (const proto::DimensionProto &dim : type->shape) {
@@ -93,7 +106,6 @@ DictionaryAttr ModelImporter::getValueInfo(const proto::ValueInfoProto &info) {
     attrs.set("ffn.dims", builder.getArrayAttr(dims));
   if (isDenoted)
     attrs.set("onnx.dim_denotations", builder.getArrayAttr(denotations));
-  return attrs.getDictionary(ctx);
 }
 
 FailureOr<RankedTensorType>

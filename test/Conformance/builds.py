@@ -22,9 +22,7 @@ def tool(name, build=None):
 
 
 def asan_build():
-    """The sanitizer build beside the chosen one; used where FFN_ASAN_TOOLS=1 asks for it."""
-    if os.environ.get("FFN_ASAN_TOOLS") != "1":
-        return pathlib.Path("/nonexistent")
+    """The sanitizer build beside the chosen one."""
     if folder := os.environ.get("FFN_BUILD_DIR"):
         return pathlib.Path(folder).parent / "asan"
     return ROOT / "build" / "asan"

@@ -10,6 +10,7 @@ compared with the committed list, which fails in both directions.
 import argparse
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ import tempfile
 import numpy as np
 import onnx
 import onnxruntime
+
+import onnx_equal
 
 EXPECTED = pathlib.Path(__file__).with_name("roundtrip_expected.json")
 # Optimisations are off on both sides; what remains is the summation order of
@@ -31,18 +34,38 @@ def session(path):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def accepted(path):
+def accepted(path, full_check=False):
     try:
-        onnx.checker.check_model(str(path))
+        onnx.checker.check_model(str(path), full_check=full_check)
         return True
     except Exception:
         return False
 
 
+def refusal(path):
+    """Why ONNX Runtime does not load a model, cut to its end; empty if it does."""
+    try:
+        session(path)
+        return ""
+    except Exception as error:
+        # Without the path of the file and the place in their sources.
+        return re.sub(r".*(?:failed:|\.(?:cc|h):\d+ )", "", str(error).split("\n")[0]).strip()[-160:]
+
+
+def load_reference(reference):
+    """(inputs, everything stored)."""
+    stored = np.load(reference, allow_pickle=False)
+    return {key[3:]: stored[key] for key in stored.files if key.startswith("in:")}, stored
+
+
+def outputs(path, reference):
+    """Bits of the outputs for the stored inputs."""
+    return [value.tobytes() for value in session(path).run(None, load_reference(reference)[0])]
+
+
 def differences(path, reference):
     """Names of outputs that differ from the reference beyond the tolerance."""
-    stored = np.load(reference, allow_pickle=False)
-    feeds = {key[3:]: stored[key] for key in stored.files if key.startswith("in:")}
+    feeds, stored = load_reference(reference)
     run = session(path)
     names = [output.name for output in run.get_outputs()]
     bad = []
@@ -62,19 +85,12 @@ def differences(path, reference):
     return bad
 
 
-def lists(model):
-    """Nodes, attributes and initializers as sorted text, for equality."""
-    graph = model.graph
-    nodes = sorted(
-        repr((node.op_type, node.domain, node.name, list(node.input), list(node.output),
-              sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute if attribute.type != onnx.AttributeProto.TENSOR and attribute.type != onnx.AttributeProto.GRAPH)))
-        for node in graph.node
-    )
-    return nodes, sorted(tensor.name for tensor in graph.initializer)
-
-
 def judge(graph, entry, tools, reference):
-    """(verdict, detail): ok, differs, unloadable, checker, lists, refused, crashed."""
+    """(verdict, detail): ok, differs, reference, unloadable, checker, lists, refused, crashed.
+
+    reference: the original gives the outputs of the export, bit by bit, and not those that were stored for it.
+    unloadable: with the reason, and whether the original is loaded.
+    """
     with tempfile.TemporaryDirectory() as folder:
         ir, back = pathlib.Path(folder, "m.mlir"), pathlib.Path(folder, "m.onnx")
         for command in (
@@ -87,19 +103,22 @@ def judge(graph, entry, tools, reference):
                 return "refused", "FFN-" + code
             if result.returncode != 0:
                 return "crashed", str(result.returncode)
-        if accepted(graph) and not accepted(back):
-            return "checker", ""
+        for full_check in (False, True):
+            if accepted(graph, full_check) and not accepted(back, full_check):
+                return "checker", ""
+        found = onnx_equal.differences(onnx_equal.load(back), onnx_equal.load(graph))
+        if found:
+            return "lists", found[0]
         if entry["ort_load"] != "ok":
-            same = lists(onnx.load(str(graph), load_external_data=False)) == lists(onnx.load(str(back), load_external_data=False))
-            return ("ok", "") if same else ("lists", "")
-        try:
-            session(back)
-        except Exception:
-            return "unloadable", ""
+            return "ok", ""
+        if reason := refusal(back):
+            both = refusal(graph) == reason
+            return "unloadable", f"{'as the original: ' if both else ''}{reason}"
         if reference.exists():
             bad = differences(back, reference)
             if bad:
-                return "differs", ",".join(sorted(bad))
+                same = outputs(back, reference) == outputs(graph, reference)
+                return ("reference" if same else "differs"), ",".join(sorted(bad))
         return "ok", ""
 
 

@@ -272,6 +272,50 @@ static void deriveType(NodeContext &ctx, const Schema &schema, unsigned i) {
   }
 }
 
+/// True inside a branch of If, which may be one that never runs.
+static bool isConditional(onnx::NodeOp node) {
+  for (auto parent = node->getParentOfType<onnx::NodeOp>(); parent;
+       parent = parent->getParentOfType<onnx::NodeOp>())
+    if (parent.is("If"))
+      return true;
+  return false;
+}
+
+/// Runs a shape function on a node that may never run: shapes that do not fit
+/// are a warning there, and the outputs stay as they are declared.
+static LogicalResult runLeniently(NodeContext &ctx, ShapeFn shape) {
+  constexpr StringLiteral code = "[FFN-I504]";
+  SmallVector<std::string> errors;
+  bool isMismatch = true;
+  LogicalResult result = success();
+  {
+    ScopedDiagnosticHandler handler(
+        ctx.node.getContext(), [&](Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+            return failure();
+          errors.push_back(diagnostic.str());
+          isMismatch &= StringRef(errors.back()).ends_with(code);
+          return success();
+        });
+    result = shape(ctx);
+  }
+  if (succeeded(result))
+    return success();
+  for (StringRef error : errors) {
+    if (!isMismatch) {
+      ctx.node->emitError(error);
+      continue;
+    }
+    error.consume_back(code);
+    ctx.node->emitWarning(error) << "in a branch of If [FFN-I504W]";
+  }
+  if (!isMismatch)
+    return failure();
+  for (SymValue &output : ctx.outputs)
+    output = {};
+  return success();
+}
+
 LogicalResult Walker::visitNode(onnx::NodeOp node) {
   NodeContext ctx(node, *this);
   // An attribute of an enclosing function has no value yet.
@@ -283,7 +327,7 @@ LogicalResult Walker::visitNode(onnx::NodeOp node) {
       localFunctions.contains((node.getDomain() + "::" + node.getOp()).str());
   if (!isTemplate && !isCall) {
     if (ShapeFn shape = OpTable::get().lookup(node).shape) {
-      if (failed(shape(ctx)))
+      if (failed(isConditional(node) ? runLeniently(ctx, shape) : shape(ctx)))
         return failure();
     } else {
       for (Region &region : node.getGraphs())

@@ -22,7 +22,8 @@ struct NameHints {
   std::string node;
   llvm::SmallVector<std::string, 1> outputs;
   /// What else the file says without meaning anything, null if nothing:
-  /// doc_string, metadata, attr_docs, tensor_names (of tensor attributes).
+  /// doc_string, metadata, and by attribute: attr_docs, tensor_names, tensors
+  /// (all that tensors say, where it is more than one name), types.
   DictionaryAttr comments;
 
   bool operator==(const NameHints &) const { return true; }
