@@ -72,8 +72,6 @@ def steps():
         build = ROOT / "build" / preset
         report = f"unit-{preset}.xml"
         yield Step(f"unit-{preset}", [build / "bin" / "ffn-unit-tests", f"--gtest_output=xml:{REPORTS / report}"], report, env)
-        if preset == "asan":
-            continue
         report = f"lit-{preset}.xml"
         yield Step(
             f"lit-{preset}",
