@@ -73,10 +73,22 @@ OwningOpRef<ModuleOp> mlir::ffn::loadModule(StringRef file, MLIRContext *ctx,
   ctx->loadDialect<FFNDialect>();
   auto sources = std::make_shared<llvm::SourceMgr>();
   sources->AddNewSourceBuffer(std::move(bytes), llvm::SMLoc());
-  OwningOpRef<ModuleOp> module =
-      parseSourceFile<ModuleOp>(sources, ParserConfig(ctx));
-  if (!module)
+  OwningOpRef<ModuleOp> module;
+  bool hasCode = false;
+  {
+    ScopedDiagnosticHandler handler(ctx, [&](Diagnostic &diagnostic) {
+      hasCode |= !findCode(diagnostic.str()).empty();
+      return failure(); // for the one below
+    });
+    module = parseSourceFile<ModuleOp>(sources, ParserConfig(ctx));
+  }
+  if (!module) {
+    // Errors of MLIR's parser have none.
+    if (!hasCode)
+      emitError(loc) << "is no ONNX model, and no MLIR that can be read "
+                        "[FFN-I108]";
     return {};
+  }
   WeightStore &store = WeightStore::get(ctx);
   store.setBaseDirectory(weightsDir.empty() ? path::parent_path(file)
                                             : weightsDir);

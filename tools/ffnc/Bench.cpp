@@ -22,34 +22,30 @@ EXAMPLES:
 A language model is measured in reading a text (prefill) and, where it keeps
 keys and values, in writing token by token (decode). --dim measures plain runs
 on random inputs instead. The spread is the distance of the quartiles as a part
-of the median.
+of the median. Times are wall clock: milliseconds in text, seconds in JSON.
 )");
-static cl::opt<std::string> model(cl::Positional, cl::Required,
-                                  cl::desc("model.so|model.onnx|model.mlir"),
-                                  cl::sub(verb.command));
+static NativeOptions options(verb);
+static JSONOption asJson(verb);
 static cl::list<std::string> dims("dim",
                                   cl::desc("size of a symbolic dimension"),
                                   cl::value_desc("name=size"),
                                   cl::sub(verb.command));
-static cl::opt<unsigned> promptTokens("prompt-tokens", cl::init(128),
-                                      cl::desc("tokens of the text"),
-                                      cl::sub(verb.command));
+static cl::opt<unsigned>
+    promptTokens("prompt-tokens", cl::init(128),
+                 cl::desc("tokens of the text (default: 128)"),
+                 cl::sub(verb.command));
 static cl::opt<unsigned> decodeTokens("decode-tokens", cl::init(32),
-                                      cl::desc("tokens to write"),
+                                      cl::desc("tokens to write (default: 32)"),
                                       cl::sub(verb.command));
-static cl::opt<unsigned> batch("batch", cl::init(1), cl::desc("texts at once"),
+static cl::opt<unsigned> batch("batch", cl::init(1),
+                               cl::desc("texts at once (default: 1)"),
                                cl::sub(verb.command));
 static cl::opt<unsigned> repeat("repeat", cl::init(10),
-                                cl::desc("measured runs"),
+                                cl::desc("measured runs (default: 10)"),
                                 cl::sub(verb.command));
 static cl::opt<unsigned> warmup("warmup", cl::init(2),
-                                cl::desc("runs before them"),
+                                cl::desc("runs before them (default: 2)"),
                                 cl::sub(verb.command));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::desc("threads; 0: all CPUs"),
-                                 cl::sub(verb.command));
-static cl::opt<bool> asJson("json", cl::desc("JSON instead of lines"),
-                            cl::sub(verb.command));
 
 static llvm::json::Object toJSON(const Timing &timing, double perSecond,
                                  llvm::StringRef unit) {
@@ -161,7 +157,8 @@ static int bench() {
     return fail(sizes.takeError(), Usage);
   if (!repeat || !batch || !promptTokens)
     return fail("--repeat, --batch and --prompt-tokens are at least 1", Usage);
-  std::unique_ptr<Artefact> artefact = openNative(model, threads);
+  std::unique_ptr<Artefact> artefact =
+      openNative(options.model, options.threads);
   if (!artefact)
     return Diagnosed;
   if (sizes->empty()) {

@@ -35,41 +35,30 @@ runtime ("out:NAME" or "NAME") and the inputs that gave them ("in:NAME"), the
 limit for the second model is 4 max(e(reference), 2^-22), and e(reference)
 must be below 1e-3. Exit code 4: beyond the limit.
 )");
-static cl::opt<std::string> first(cl::Positional, cl::Required, cl::desc("A"),
+static cl::opt<std::string> first(cl::Positional, cl::Required,
+                                  cl::desc("A.so|A.onnx|A.mlir"),
                                   cl::sub(verb.command));
-static cl::opt<std::string> second(cl::Positional, cl::Required, cl::desc("B"),
+static cl::opt<std::string> second(cl::Positional, cl::Required,
+                                   cl::desc("B.so|B.onnx|B.mlir"),
                                    cl::sub(verb.command));
-static cl::list<std::string>
-    inputFiles("input",
-               cl::desc("an input, or an archive with "
-                        "several; others are random"),
-               cl::value_desc("name=file.npy|file.npz"), cl::sub(verb.command));
-static cl::list<std::string>
-    dims("dim",
-         cl::desc("sizes of a symbolic dimension; several sizes of several "
-                  "dimensions: every combination"),
-         cl::value_desc("name=size[,size...]"), cl::sub(verb.command));
+static InputOptions source(verb,
+                           "sizes of a symbolic dimension; several sizes of "
+                           "several dimensions: every combination",
+                           "name=size[,size...]");
+static JSONOption asJson(verb);
+static cl::opt<unsigned>
+    threads("threads", cl::init(0),
+            cl::desc("threads, 1 to 256 (default: all CPUs)"),
+            cl::value_desc("count"), cl::sub(verb.command));
 static cl::list<std::string>
     references("reference",
                cl::desc("inputs and outputs of another runtime; may be "
                         "repeated"),
                cl::value_desc("file.npz"), cl::sub(verb.command));
 static cl::opt<double> tolerance("tolerance", cl::init(1e-5),
-                                 cl::desc("limit of e(y)"),
+                                 cl::desc("limit of e(y) (default: 1e-5)"),
                                  cl::sub(verb.command));
 static cl::opt<bool> native("native", cl::desc("compile A too"),
-                            cl::sub(verb.command));
-static cl::opt<uint64_t> seed("seed", cl::init(0),
-                              cl::desc("of the random inputs"),
-                              cl::sub(verb.command));
-static cl::opt<int64_t>
-    intBound("int-bound", cl::init(2),
-             cl::desc("random integers are 0 to this less one"),
-             cl::sub(verb.command));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::desc("threads; 0: all CPUs"),
-                                 cl::sub(verb.command));
-static cl::opt<bool> asJson("json", cl::desc("JSON instead of a table"),
                             cl::sub(verb.command));
 
 namespace {
@@ -275,15 +264,11 @@ static std::string pointText(const DimSizes &sizes) {
   return text;
 }
 
-/// JSON has no infinity.
-static llvm::json::Value number(double value) {
-  return std::isfinite(value) ? llvm::json::Value(value)
-                              : llvm::json::Value(nullptr);
-}
-
 static int compare() {
   installInterruptHandlers();
-  auto grid = parseDimGrid(dims);
+  if (!(tolerance >= 0))
+    return fail("--tolerance is zero or above", Usage);
+  auto grid = parseDimGrid(source.dims);
   if (!grid)
     return fail(grid.takeError(), Usage);
   Reference reference;
@@ -301,17 +286,18 @@ static int compare() {
     std::string label =
         references.empty() ? pointText(sizes) : references[point];
     if (points > 1)
-      llvm::errs() << point + 1 << '/' << points << ' ' << label << '\n';
+      progress(llvm::Twine(point + 1) + "/" + llvm::Twine(points) + " " +
+               label);
     size_t count = candidate->getInputs().size();
     std::vector<HostTensor> inputs(count);
     llvm::SmallVector<bool> given(count, false);
-    std::vector<std::string> files(inputFiles.begin(), inputFiles.end());
+    std::vector<std::string> files(source.files.begin(), source.files.end());
     if (!references.empty())
       files.push_back(references[point]);
     if (llvm::Error error = readInputs(*candidate, files, given, inputs))
       return fail(std::move(error));
-    if (llvm::Error error = fillInputs(*candidate, sizes, seed + point,
-                                       intBound, given, inputs))
+    if (llvm::Error error = fillInputs(*candidate, sizes, source.seed + point,
+                                       source.intBound, given, inputs))
       return fail(std::move(error));
     std::optional<Outputs> expected = reference.run(*candidate, inputs);
     if (!expected)
@@ -346,16 +332,16 @@ static int compare() {
       equal &= within;
       if (asJson) {
         llvm::json::Object entry{{"output", value.name},
-                                 {"error", number(ours.error)},
-                                 {"limit", number(limit)},
+                                 {"error", ours.error},
+                                 {"limit", limit},
                                  {"within", within},
                                  {"same_shape", ours.sameShape}};
         llvm::json::Object at;
         for (auto &[name, size] : sizes)
           at[name] = size;
         if (theirs) {
-          entry["reference"] = references[point];
-          entry["reference_error"] = number(*theirs);
+          entry["reference"] = llvm::json::fixUTF8(references[point]);
+          entry["reference_error"] = *theirs;
         } else {
           entry["dims"] = std::move(at);
         }

@@ -11,6 +11,8 @@
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
+#include "llvm/Support/Chrono.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -20,7 +22,18 @@ namespace cl = llvm::cl;
 static int compile();
 static Verb verb("compile",
                  "compiles a model to a native library, or rewrites it",
-                 compile);
+                 compile, R"(
+EXAMPLES:
+  ffnc compile model.onnx -o model.so
+  ffnc compile model.onnx -o model --emit=exe --cpu=avx2
+  ffnc compile model.onnx -o pruned.so \
+      --pass-pipeline='builtin.module(ffn-raise,ffn-prune-sublayers{only=model.layers.3.mlp})'
+  ffnc compile model.onnx -o rewritten.onnx --pass-pipeline='builtin.module(ffn-raise)'
+
+The output appears under its name when it is complete, and not at all after an
+error. The names of sublayers are those of 'ffnc inspect'.
+)");
+static JSONOption asJson(verb);
 static cl::opt<std::string> model(cl::Positional, cl::Required,
                                   cl::desc("model.onnx|model.mlir"),
                                   cl::sub(verb.command));
@@ -41,19 +54,20 @@ static cl::opt<bool> externalData("external-data",
                                   cl::desc("onnx: weights in a file of their "
                                            "own"),
                                   cl::sub(verb.command));
-static cl::opt<std::string> cpu("cpu", cl::init("native"),
-                                cl::desc("native, avx2 or avx512"),
-                                cl::sub(verb.command));
+static cl::opt<std::string>
+    cpu("cpu", cl::init("native"),
+        cl::desc("native, avx2 or avx512 (default: native)"),
+        cl::sub(verb.command));
 static cl::opt<bool> noKernels("no-kernels",
                                cl::desc("plain loops for every operation"),
                                cl::sub(verb.command));
 static cl::opt<unsigned> optLevel("opt-level", cl::init(3),
-                                  cl::desc("0 to 3, of LLVM"),
+                                  cl::desc("0 to 3, of LLVM (default: 3)"),
                                   cl::sub(verb.command));
 static cl::opt<uint64_t> maxEmbedded(
     "max-embedded-weights", cl::init(uint64_t(1) << 30),
     cl::desc("bytes of weights beyond which they lie in a file beside the "
-             "library"),
+             "library (default: 2^30)"),
     cl::sub(verb.command));
 static cl::opt<std::string> weightsDir("weights-dir",
                                        cl::desc("folder of the weights of an "
@@ -96,12 +110,38 @@ static int emitNative(ModuleOp module, ffn::EmitKind kind) {
   options.useKernels = !noKernels;
   options.maxEmbeddedWeights = maxEmbedded;
   options.onTemporaryFolder = setTemporaryFolder;
-  installInterruptHandlers();
   return succeeded(ffn::compileModule(module, options, output)) ? Done
                                                                 : Diagnosed;
 }
 
+/// What was written, for --json.
+static int report(llvm::StringRef file, llvm::StringRef kind,
+                  llvm::sys::TimePoint<> begin) {
+  double seconds =
+      std::chrono::duration<double>(std::chrono::system_clock::now() - begin)
+          .count();
+  llvm::json::Object result{{"output", llvm::json::fixUTF8(file)},
+                            {"emit", kind},
+                            {"seconds", seconds}};
+  llvm::sys::fs::file_status status;
+  if (!llvm::sys::fs::status(file, status))
+    result["bytes"] = static_cast<int64_t>(status.getSize());
+  // A file of that name may be left of another model; clocks of file systems
+  // are coarse.
+  std::string weights = (file + (kind == "onnx" ? ".data" : ".weights")).str();
+  if (!llvm::sys::fs::status(weights, status) &&
+      status.getLastModificationTime() >
+          begin - std::chrono::milliseconds(20)) {
+    result["weights_file"] = llvm::json::fixUTF8(weights);
+    result["weights_bytes"] = static_cast<int64_t>(status.getSize());
+  }
+  printJSON(std::move(result));
+  return Done;
+}
+
 static int compile() {
+  installInterruptHandlers();
+  llvm::sys::TimePoint<> begin = std::chrono::system_clock::now();
   std::string kindName = emit;
   if (kindName.empty())
     kindName = llvm::StringRef(output).ends_with(".onnx") ? "onnx" : "so";
@@ -119,11 +159,13 @@ static int compile() {
     return Usage;
   std::unique_ptr<MLIRContext> context = makeContext();
   // A copy of the name: linking resets the options of the command line.
-  std::string name = model;
+  std::string name = model, outputName = output;
+  bool wantsJSON = asJson;
   ffn::DiagnosticPrinter printer(context.get(), name, &llvm::errs(),
                                  /*showRemarks=*/false);
   ffn::ImportOptions import;
   import.strict = strict;
+  progress("reading " + name);
   OwningOpRef<ModuleOp> module =
       ffn::loadModule(name, context.get(), import, weightsDir);
   if (!module)
@@ -131,7 +173,14 @@ static int compile() {
   std::string pipeline = pipelineText;
   if (pipeline.empty() && !toONNX)
     pipeline = kToNative.str();
-  if (!pipeline.empty() && failed(runPipeline(*module, pipeline)))
-    return Diagnosed;
-  return toONNX ? emitONNX(*module) : emitNative(*module, *kind);
+  if (!pipeline.empty()) {
+    progress("running " + pipeline);
+    if (failed(runPipeline(*module, pipeline)))
+      return Diagnosed;
+  }
+  progress("writing " + outputName);
+  int code = toONNX ? emitONNX(*module) : emitNative(*module, *kind);
+  if (code == Done && wantsJSON)
+    return report(outputName, kindName, begin);
+  return code;
 }

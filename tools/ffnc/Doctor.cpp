@@ -8,7 +8,6 @@
 #include "ffn-mlir-c/Runtime.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Config/llvm-config.h"
-#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/TargetParser/Host.h"
@@ -24,11 +23,14 @@ static int doctor();
 static Verb verb("doctor",
                  "tells what this machine offers, and what a compiled model "
                  "needs",
-                 doctor);
+                 doctor, R"(
+EXAMPLES:
+  ffnc doctor
+  ffnc doctor model.so --json
+)");
+static JSONOption asJson(verb);
 static cl::opt<std::string> artefact(cl::Positional, cl::desc("[model.so]"),
                                      cl::sub(verb.command));
-static cl::opt<bool> asJson("json", cl::desc("JSON instead of text"),
-                            cl::sub(verb.command));
 
 /// Features that levels of code are chosen by.
 static constexpr const char *interesting[] = {
@@ -68,15 +70,16 @@ static json::Value describeArtefact() {
   }
   ffn_session *session = nullptr;
   bool runs = loaded.api->session_create(nullptr, &session) == FFN_OK;
-  json::Object result{{"path", artefact.getValue()},
-                      {"producer", info.producer},
-                      {"level", info.level},
-                      {"features", info.features},
-                      {"numerics", info.numerics},
+  // Copies: the texts go with the library.
+  json::Object result{{"path", json::fixUTF8(artefact)},
+                      {"producer", std::string(info.producer)},
+                      {"level", std::string(info.level)},
+                      {"features", std::string(info.features)},
+                      {"numerics", std::string(info.numerics)},
                       {"weight_bytes", static_cast<int64_t>(info.weight_bytes)},
                       {"runs_here", runs}};
   if (!runs)
-    result["reason"] = loaded.api->last_error();
+    result["reason"] = std::string(loaded.api->last_error());
   loaded.api->session_destroy(session);
   ffn_unload(&loaded);
   return result;
@@ -91,7 +94,7 @@ static int doctor() {
     report["model"] = std::move(model);
   }
   if (asJson) {
-    llvm::outs() << llvm::formatv("{0:2}\n", json::Value(std::move(report)));
+    printJSON(std::move(report));
     return Done;
   }
   const json::Object &machine = *report.getObject("machine");

@@ -32,58 +32,42 @@ one windows overlap and each scores the tokens that none before it has scored.
 Labelled data: an archive with the model's inputs by name and integer labels;
 accuracy of the greatest output.
 )");
-static cl::opt<std::string> model(cl::Positional, cl::Required,
-                                  cl::desc("model.so|model.onnx|model.mlir"),
-                                  cl::sub(verb.command));
+static NativeOptions options(verb);
 static cl::opt<std::string> dataFile(cl::Positional, cl::Required,
                                      cl::desc("text|tokens.json|data.npz"),
                                      cl::sub(verb.command));
-static cl::opt<std::string> tokenizerFile("tokenizer",
-                                          cl::desc("tokenizer in JSON form; "
-                                                   "without: bytes"),
-                                          cl::value_desc("file"),
-                                          cl::sub(verb.command));
-static cl::opt<unsigned> window("window", cl::init(512),
-                                cl::desc("tokens that the model reads at once"),
-                                cl::sub(verb.command));
-static cl::opt<unsigned> stride("stride", cl::init(0),
-                                cl::desc("tokens from window to window; 0: the "
-                                         "window"),
-                                cl::sub(verb.command));
-static cl::opt<int64_t> bos("bos", cl::init(-1),
-                            cl::desc("id before a text, where the tokenizer "
-                                     "names none"),
-                            cl::sub(verb.command));
+static TokenOptions tokens(verb);
+static JSONOption asJson(verb);
+static cl::opt<unsigned>
+    window("window", cl::init(512),
+           cl::desc("tokens that the model reads at once (default: "
+                    "512)"),
+           cl::sub(verb.command));
+static cl::opt<unsigned>
+    stride("stride", cl::init(0),
+           cl::desc("tokens from window to window (default: "
+                    "the window)"),
+           cl::sub(verb.command));
 static cl::opt<bool> wholeFile("whole-file",
                                cl::desc("the file is one text, as it is"),
                                cl::sub(verb.command));
-static cl::opt<uint64_t> maxDocuments("max-documents", cl::init(0),
-                                      cl::desc("use the first so many; 0: all"),
-                                      cl::sub(verb.command));
-static cl::opt<std::string> labels("labels", cl::init("label"),
-                                   cl::desc("array of the labels"),
-                                   cl::value_desc("name"),
-                                   cl::sub(verb.command));
+static cl::opt<uint64_t>
+    maxDocuments("max-documents", cl::init(0),
+                 cl::desc("use the first so many (default: all)"),
+                 cl::sub(verb.command));
+static cl::opt<std::string>
+    labels("labels", cl::init("label"),
+           cl::desc("array of the labels (default: label)"),
+           cl::value_desc("name"), cl::sub(verb.command));
 static cl::opt<unsigned> batch("batch", cl::init(32),
-                               cl::desc("labelled rows at once"),
+                               cl::desc("labelled rows at once (default: 32)"),
                                cl::sub(verb.command));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::desc("threads; 0: all CPUs"),
-                                 cl::sub(verb.command));
-static cl::opt<bool> asJson("json", cl::desc("JSON instead of lines"),
-                            cl::sub(verb.command));
-
-static llvm::Expected<Tokenizer> readTokenizer() {
-  if (tokenizerFile.empty())
-    return Tokenizer::bytes();
-  return Tokenizer::load(tokenizerFile);
-}
 
 static int evalText(Artefact &artefact) {
   auto language = LanguageModel::create(artefact);
   if (!language)
     return fail(language.takeError());
-  auto tokenizer = readTokenizer();
+  auto tokenizer = tokens.load();
   if (!tokenizer)
     return fail(tokenizer.takeError());
   auto data = wholeFile ? loadWholeFile(dataFile, *tokenizer)
@@ -91,17 +75,19 @@ static int evalText(Artefact &artefact) {
   if (!data)
     return fail(data.takeError());
   int64_t first = tokenizer->getBos();
-  if (first < 0 && bos >= 0) {
-    first = bos;
+  if (first < 0 && tokens.bos >= 0) {
+    first = tokens.bos;
     for (std::vector<int64_t> &ids : data->documents)
-      ids.insert(ids.begin(), bos);
+      ids.insert(ids.begin(), first);
   }
   unsigned step = stride ? stride : window;
   std::vector<TokenWindow> windows =
       step == window && first >= 0 ? makeWindows(*data, window, first)
                                    : makeSlidingWindows(*data, window, step);
+  if (windows.empty())
+    return fail(dataFile + ": holds no token to score [FFN-D204]");
   double total = 0, begin = now(), shown = begin;
-  uint64_t tokens = 0;
+  uint64_t scored = 0;
   for (auto [i, piece] : llvm::enumerate(windows)) {
     if (llvm::Error error = language->reset())
       return fail(std::move(error));
@@ -115,23 +101,24 @@ static int evalText(Artefact &artefact) {
                     " is outside of the vocabulary, or the model's logits are "
                     "no numbers [FFN-D207]");
       total += nll;
-      ++tokens;
+      ++scored;
     }
     if (now() - shown > 5) {
       shown = now();
-      llvm::errs() << i + 1 << '/' << windows.size() << " windows\n";
+      progress(llvm::Twine(i + 1) + "/" + llvm::Twine(windows.size()) +
+               " windows");
     }
   }
   double seconds = now() - begin, bits = total / std::log(2.0);
-  double perToken = total / tokens;
+  double perToken = total / scored;
   if (asJson) {
     llvm::json::Object result{
-        {"tokens", static_cast<int64_t>(tokens)},
+        {"tokens", static_cast<int64_t>(scored)},
         {"documents", static_cast<int64_t>(data->documents.size())},
         {"windows", static_cast<int64_t>(windows.size())},
         {"nll_per_token", perToken},
         {"perplexity", std::exp(perToken)},
-        {"bits_per_token", bits / tokens},
+        {"bits_per_token", bits / scored},
         {"seconds", seconds}};
     if (data->characters)
       result["bits_per_character"] = bits / data->characters;
@@ -141,7 +128,7 @@ static int evalText(Artefact &artefact) {
     return Done;
   }
   llvm::outs() << llvm::format("perplexity %.4f over %llu tokens",
-                               std::exp(perToken), (unsigned long long)tokens);
+                               std::exp(perToken), (unsigned long long)scored);
   if (data->bytes)
     llvm::outs() << llvm::format(", %.4f bits per character, %.4f per byte",
                                  bits / data->characters, bits / data->bytes);
@@ -228,7 +215,8 @@ static int eval() {
     return fail("--window and --batch are at least 1", Usage);
   if (stride > window)
     return fail("--stride is larger than --window", Usage);
-  std::unique_ptr<Artefact> artefact = openNative(model, threads);
+  std::unique_ptr<Artefact> artefact =
+      openNative(options.model, options.threads);
   if (!artefact)
     return Diagnosed;
   if (llvm::StringRef(dataFile).ends_with(".npz"))

@@ -26,57 +26,46 @@ EXAMPLES:
 
 Without --tokenizer a token is a byte. Temperature 0 takes the greatest logit.
 )");
-static cl::opt<std::string> model(cl::Positional, cl::Required,
-                                  cl::desc("model.so|model.onnx|model.mlir"),
-                                  cl::sub(verb.command));
+static NativeOptions options(verb);
+static TokenOptions tokens(verb);
+static JSONOption asJson(verb);
 static cl::opt<std::string> prompt("prompt", cl::desc("text to continue"),
                                    cl::sub(verb.command));
 static cl::opt<std::string> promptFile("prompt-file",
                                        cl::desc("file with the text"),
                                        cl::value_desc("file"),
                                        cl::sub(verb.command));
-static cl::opt<std::string> tokenizerFile("tokenizer",
-                                          cl::desc("tokenizer in JSON form"),
-                                          cl::value_desc("file"),
-                                          cl::sub(verb.command));
-static cl::opt<int64_t> bos("bos", cl::init(-1),
-                            cl::desc("id before the text, where the tokenizer "
-                                     "names none"),
-                            cl::sub(verb.command));
-static cl::opt<uint64_t> maxTokens("max-tokens", cl::init(128),
-                                   cl::desc("most tokens to add"),
-                                   cl::sub(verb.command));
-static cl::opt<double> temperature("temperature", cl::init(0),
-                                   cl::desc("0: no randomness"),
-                                   cl::sub(verb.command));
-static cl::opt<uint64_t> topK("top-k", cl::init(0),
-                              cl::desc("draw from so many tokens; 0: from all"),
-                              cl::sub(verb.command));
+static cl::opt<uint64_t>
+    maxTokens("max-tokens", cl::init(128),
+              cl::desc("most tokens to add (default: 128)"),
+              cl::sub(verb.command));
+static cl::opt<double>
+    temperature("temperature", cl::init(0),
+                cl::desc("of the distribution; 0, the default: no "
+                         "randomness"),
+                cl::sub(verb.command));
+static cl::opt<uint64_t>
+    topK("top-k", cl::init(0),
+         cl::desc("draw from so many tokens (default: all)"),
+         cl::sub(verb.command));
 static cl::opt<uint64_t> seed("seed", cl::init(0),
-                              cl::desc("of the random numbers"),
+                              cl::desc("of the random numbers (default: 0)"),
                               cl::sub(verb.command));
 static cl::opt<bool> ignoreEnd("ignore-end",
                                cl::desc("go on after an end of text"),
                                cl::sub(verb.command));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::desc("threads; 0: all CPUs"),
-                                 cl::sub(verb.command));
-static cl::opt<bool> asJson("json", cl::desc("JSON instead of the text"),
-                            cl::sub(verb.command));
 
 static int generate() {
   installInterruptHandlers();
-  if (temperature < 0)
-    return fail("--temperature is below zero", Usage);
+  if (!(temperature >= 0))
+    return fail("--temperature is zero or above", Usage);
   if (prompt.getNumOccurrences() && promptFile.getNumOccurrences())
     return fail("--prompt and --prompt-file exclude each other", Usage);
-  Tokenizer tokenizer = Tokenizer::bytes();
-  if (!tokenizerFile.empty()) {
-    auto loaded = Tokenizer::load(tokenizerFile);
-    if (!loaded)
-      return fail(loaded.takeError());
-    tokenizer = std::move(*loaded);
-  }
+  auto loaded = tokens.load();
+  if (!loaded)
+    return fail(loaded.takeError());
+  Tokenizer tokenizer = std::move(*loaded);
+  int64_t bos = tokens.bos;
   std::string text = prompt;
   if (!promptFile.empty()) {
     auto buffer = llvm::MemoryBuffer::getFile(promptFile);
@@ -90,13 +79,14 @@ static int generate() {
   if (tokenizer.getBos() < 0 && bos >= 0)
     ids.insert(ids.begin(), bos);
   if (!ignoreEnd)
-    for (int64_t id : {tokenizer.getBos(), tokenizer.getEos(), bos.getValue()})
+    for (int64_t id : {tokenizer.getBos(), tokenizer.getEos(), bos})
       if (id >= 0)
         stop.push_back(id);
   if (ids.empty())
     return fail("the text has no token: give --prompt or --bos", Usage);
 
-  std::unique_ptr<Artefact> artefact = openNative(model, threads);
+  std::unique_ptr<Artefact> artefact =
+      openNative(options.model, options.threads);
   if (!artefact)
     return Diagnosed;
   auto language = LanguageModel::create(*artefact);

@@ -8,7 +8,6 @@
 #include "Native.h"
 #include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
-#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/raw_ostream.h"
 
 using namespace mlir;
@@ -28,8 +27,7 @@ EXAMPLES:
 static cl::opt<std::string> model(cl::Positional, cl::Required,
                                   cl::desc("model.onnx|model.mlir|model.so"),
                                   cl::sub(verb.command));
-static cl::opt<bool> asJson("json", cl::desc("JSON instead of a table"),
-                            cl::sub(verb.command));
+static JSONOption asJson(verb);
 static cl::opt<bool> strict("strict",
                             cl::desc("refuse exporters' habits that are "
                                      "otherwise accepted with a warning"),
@@ -71,7 +69,7 @@ static int inspect() {
   if (result.getAsNull())
     return Diagnosed;
   if (asJson)
-    llvm::outs() << llvm::formatv("{0:2}\n", result);
+    printJSON(std::move(result));
   else
     ffn::printInspection(result, llvm::outs());
   return Done;

@@ -9,14 +9,10 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/BinaryFormat/Magic.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
-#include <csignal>
-#include <sys/wait.h>
-#include <unistd.h>
 
 using namespace mlir::ffn;
 using namespace mlir::ffn::driver;
@@ -30,96 +26,6 @@ bool mlir::ffn::driver::isArtefact(StringRef path) {
          (magic == llvm::file_magic::elf_shared_object ||
           StringRef(path).ends_with(".so"));
 }
-
-int mlir::ffn::driver::fail(Error error, int code) {
-  return fail(llvm::toString(std::move(error)), code);
-}
-
-void mlir::ffn::driver::printJSON(llvm::json::Value value) {
-  llvm::outs() << llvm::formatv("{0:2}\n", value);
-}
-
-//===----------------------------------------------------------------------===//
-// Temporary artefacts
-//===----------------------------------------------------------------------===//
-
-/// The one temporary folder and the compiler that writes into it, for the
-/// signal handler.
-static char temporaryFolder[4096];
-static volatile pid_t compiler = 0;
-
-/// Calls only what a signal handler may call.
-static void onInterrupt(int signal) {
-  if (compiler) {
-    kill(compiler, SIGKILL);
-    waitpid(compiler, nullptr, 0);
-  }
-  // Another thread may make a file behind the back of the first try.
-  for (int tries = 0;
-       tries < 3 && temporaryFolder[0] && access(temporaryFolder, F_OK) == 0;
-       ++tries) {
-    // fork would wait for locks of malloc that this thread may hold.
-    pid_t cleaner = _Fork();
-    if (cleaner == 0) {
-      execl("/bin/rm", "rm", "-rf", "--", temporaryFolder, nullptr);
-      _exit(1);
-    }
-    if (cleaner > 0)
-      waitpid(cleaner, nullptr, 0);
-  }
-  _exit(128 + signal);
-}
-
-void mlir::ffn::driver::installInterruptHandlers() {
-  struct sigaction action{}, old{};
-  action.sa_handler = onInterrupt;
-  // The other signal must not interrupt the cleaning.
-  sigaddset(&action.sa_mask, SIGINT);
-  sigaddset(&action.sa_mask, SIGTERM);
-  for (int number : {SIGINT, SIGTERM})
-    // What was started to be deaf to a signal, as under nohup, stays so.
-    if (sigaction(number, nullptr, &old) == 0 && old.sa_handler != SIG_IGN)
-      sigaction(number, &action, nullptr);
-}
-
-void mlir::ffn::driver::setTemporaryFolder(StringRef path) {
-  temporaryFolder[0] = 0;
-  if (path.size() >= sizeof temporaryFolder)
-    return;
-  // The first byte last: the handler must never see a part of the name.
-  for (size_t i = path.size(); i-- > 0;) {
-    if (i == path.size() - 1)
-      temporaryFolder[i + 1] = 0;
-    static_cast<volatile char *>(temporaryFolder)[i] = path[i];
-  }
-}
-
-namespace {
-/// A folder that is gone with its files at the end of the scope.
-class ScopedFolder {
-public:
-  std::error_code create() {
-    std::error_code code = llvm::sys::fs::createUniqueDirectory("ffnc", folder);
-    if (!code)
-      setTemporaryFolder(folder);
-    return code;
-  }
-  ~ScopedFolder() {
-    if (folder.empty())
-      return;
-    llvm::sys::fs::remove_directories(folder);
-    setTemporaryFolder("");
-  }
-  std::string file(StringRef name) {
-    llvm::SmallString<128> path = folder;
-    llvm::sys::path::append(path, name);
-    return path.str().str();
-  }
-
-private:
-  llvm::SmallString<128> folder;
-};
-} // namespace
 
 std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
                                                         unsigned threads) {
@@ -137,13 +43,13 @@ std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
   }
   if (isArtefact(path))
     return load(path);
-  ScopedFolder folder;
+  TemporaryFolder folder;
   if (std::error_code code = folder.create()) {
     fail("no temporary folder: " + code.message() + " [FFN-O101]");
     return nullptr;
   }
   std::string library = folder.file("model.so");
-  llvm::errs() << "compiling " << path << '\n';
+  progress("compiling " + path);
   std::string self = llvm::sys::fs::getMainExecutable(nullptr, nullptr);
   std::string message;
   bool bad = false;
@@ -152,9 +58,9 @@ std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
       {}, 0, &message, &bad);
   int code = -1;
   if (!bad) {
-    compiler = process.Pid;
+    childProcess = process.Pid;
     code = llvm::sys::Wait(process, std::nullopt, &message).ReturnCode;
-    compiler = 0;
+    childProcess = 0;
   }
   if (code != 0) {
     // The compiler has said what is wrong, unless it did not end by itself.

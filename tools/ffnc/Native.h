@@ -9,6 +9,7 @@
 
 #include "Verb.h"
 #include "ffn-mlir/Driver/Artefact.h"
+#include "ffn-mlir/Driver/Tokenizer.h"
 #include "llvm/Support/JSON.h"
 
 namespace mlir::ffn::driver {
@@ -21,11 +22,35 @@ bool isArtefact(llvm::StringRef path);
 /// after a message on stderr.
 std::unique_ptr<Artefact> openNative(llvm::StringRef path, unsigned threads);
 
-/// Temporary files go, and the exit code is 130 or 143, when SIGINT or SIGTERM
-/// arrives. Call before the first temporary file.
-void installInterruptHandlers();
-/// The folder that goes when a signal arrives; "" for none.
-void setTemporaryFolder(llvm::StringRef path);
+/// What every verb that runs a model takes.
+struct NativeOptions {
+  explicit NativeOptions(Verb &verb);
+
+  llvm::cl::opt<std::string> model;
+  llvm::cl::opt<unsigned> threads;
+};
+
+/// Where inputs come from, for verbs that run a model on any.
+struct InputOptions {
+  /// `dimsText` says what --dim takes.
+  InputOptions(Verb &verb, llvm::StringRef dimsText, llvm::StringRef dimsForm);
+
+  llvm::cl::list<std::string> files;
+  llvm::cl::list<std::string> dims;
+  llvm::cl::opt<uint64_t> seed;
+  llvm::cl::opt<int64_t> intBound;
+};
+
+/// How a text becomes tokens.
+struct TokenOptions {
+  explicit TokenOptions(Verb &verb);
+
+  /// The named tokenizer; bytes where none is named.
+  llvm::Expected<Tokenizer> load() const;
+
+  llvm::cl::opt<std::string> tokenizer;
+  llvm::cl::opt<int64_t> bos;
+};
 
 /// "name=value" pairs with sizes; the error is one of usage.
 llvm::Expected<DimSizes> parseDims(llvm::ArrayRef<std::string> pairs);
@@ -48,8 +73,6 @@ llvm::Error readInputs(const Artefact &artefact,
                        llvm::MutableArrayRef<bool> given,
                        llvm::MutableArrayRef<HostTensor> inputs);
 
-/// Prints to stdout; with two spaces and a line end.
-void printJSON(llvm::json::Value value);
 /// `error` as the message of `fail`.
 int fail(llvm::Error error, int code = Diagnosed);
 

@@ -27,12 +27,10 @@ EXAMPLES:
 Every output is written to the folder as NAME.npy, or as output-N.npy where its
 name does not do as a file name.
 )");
-static cl::opt<std::string> model(cl::Positional, cl::Required,
-                                  cl::desc("model.so|model.onnx|model.mlir"),
-                                  cl::sub(verb.command));
-static cl::list<std::string>
-    inputFiles("input", cl::desc("an input, or an archive with several"),
-               cl::value_desc("name=file.npy|file.npz"), cl::sub(verb.command));
+static NativeOptions options(verb);
+static InputOptions
+    source(verb, "size of a symbolic dimension of random inputs", "name=size");
+static JSONOption asJson(verb);
 static cl::opt<std::string> outputDir("output-dir",
                                       cl::desc("folder of the outputs"),
                                       cl::value_desc("folder"),
@@ -41,21 +39,6 @@ static cl::opt<bool> random_("random",
                              cl::desc("random numbers for inputs that are not "
                                       "given; ones for masks"),
                              cl::sub(verb.command));
-static cl::opt<uint64_t> seed("seed", cl::init(0), cl::desc("of --random"),
-                              cl::sub(verb.command));
-static cl::opt<int64_t>
-    intBound("int-bound", cl::init(2),
-             cl::desc("random integers are 0 to this less one"),
-             cl::sub(verb.command));
-static cl::list<std::string> dims("dim",
-                                  cl::desc("size of a symbolic dimension"),
-                                  cl::value_desc("name=size"),
-                                  cl::sub(verb.command));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::desc("threads; 0: all CPUs"),
-                                 cl::sub(verb.command));
-static cl::opt<bool> asJson("json", cl::desc("JSON instead of lines"),
-                            cl::sub(verb.command));
 
 /// A name of the model as a file name, or the number of the output.
 static std::string fileName(llvm::StringRef name, size_t index,
@@ -73,24 +56,25 @@ static std::string fileName(llvm::StringRef name, size_t index,
 
 static int run() {
   installInterruptHandlers();
-  auto sizes = parseDims(dims);
+  auto sizes = parseDims(source.dims);
   if (!sizes)
     return fail(sizes.takeError(), Usage);
-  std::unique_ptr<Artefact> artefact = openNative(model, threads);
+  std::unique_ptr<Artefact> artefact =
+      openNative(options.model, options.threads);
   if (!artefact)
     return Diagnosed;
   size_t count = artefact->getInputs().size();
   std::vector<HostTensor> inputs(count), outputs;
   llvm::SmallVector<bool> given(count, false);
-  if (llvm::Error error = readInputs(*artefact, inputFiles, given, inputs))
+  if (llvm::Error error = readInputs(*artefact, source.files, given, inputs))
     return fail(std::move(error));
   if (!random_)
     for (auto [i, value] : llvm::enumerate(artefact->getInputs()))
       if (!given[i])
         return fail("input '" + value.name + "' (" + value.describe() +
                     ") is not given; --random fills it [FFN-R400]");
-  if (llvm::Error error =
-          fillInputs(*artefact, *sizes, seed, intBound, given, inputs))
+  if (llvm::Error error = fillInputs(*artefact, *sizes, source.seed,
+                                     source.intBound, given, inputs))
     return fail(std::move(error));
   double begin = now();
   if (llvm::Error error = artefact->run(inputs, outputs))
@@ -128,7 +112,7 @@ static int run() {
                                {"max_abs", largest},
                                {"non_finite", nonFinite}};
       if (!path.empty())
-        entry["file"] = path.str().str();
+        entry["file"] = llvm::json::fixUTF8(path);
       list.push_back(std::move(entry));
       continue;
     }

@@ -8,8 +8,10 @@
 #define FFN_MLIR_TOOLS_FFNC_VERB_H
 
 #include "mlir/IR/MLIRContext.h"
+#include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/JSON.h"
 #include <memory>
 
 namespace mlir::ffn::driver {
@@ -32,6 +34,38 @@ public:
   Verb *next;
 
   static Verb *first();
+};
+
+/// --json of every verb.
+struct JSONOption : llvm::cl::opt<bool> {
+  explicit JSONOption(Verb &verb);
+};
+/// Prints to stdout, with a line end. JSON has no number that is not finite:
+/// null stands for it.
+void printJSON(llvm::json::Value value);
+
+/// A line about work that goes on; nothing where stderr is no terminal.
+void progress(const llvm::Twine &text);
+
+/// Temporary files go, and the exit code is 130 or 143, when SIGINT or SIGTERM
+/// arrives. Call before the first temporary file.
+void installInterruptHandlers();
+
+/// The folder that goes when a signal arrives; "" for none.
+void setTemporaryFolder(llvm::StringRef path);
+/// A process that an interrupt ends too; 0: none.
+extern volatile int childProcess;
+
+/// A folder that is gone with its files at the end of the scope, or when the
+/// process is interrupted. At most one at a time.
+class TemporaryFolder {
+public:
+  std::error_code create();
+  ~TemporaryFolder();
+  std::string file(llvm::StringRef name) const;
+
+private:
+  llvm::SmallString<128> folder;
 };
 
 /// A context with all dialects.

@@ -32,10 +32,15 @@ std::unique_ptr<MLIRContext> mlir::ffn::driver::makeContext() {
   return context;
 }
 
-int mlir::ffn::driver::fail(const llvm::Twine &text, int code) {
-  llvm::errs() << "error: " << text << '\n';
-  return code;
-}
+/// Ends every help text.
+static constexpr llvm::StringLiteral kExitCodes = R"(
+EXIT CODES:
+  0    done
+  1    bad file, model or data: a message with a code on stderr
+  2    wrong use
+  4    compare: beyond the limit
+  130, 143  interrupted; temporary files are gone
+)";
 
 static std::vector<Verb *> sortedVerbs() {
   std::vector<Verb *> list;
@@ -52,11 +57,18 @@ static void printUsage(llvm::raw_ostream &os) {
   for (Verb *verb : sortedVerbs())
     os << "  " << llvm::left_justify(verb->command.getName(), 10)
        << verb->command.getDescription() << '\n';
-  os << "\n'ffnc VERB --help' lists the options of a verb.\n";
+  os << "\n'ffnc VERB --help' lists the options of a verb.\n" << kExitCodes;
 }
 
 int main(int argc, char **argv) {
   llvm::StringRef word = argc > 1 ? argv[1] : "";
+  // "ffnc help run" is "ffnc run --help".
+  static char helpFlag[] = "--help";
+  if (word == "help" && argc == 3) {
+    std::swap(argv[1], argv[2]);
+    argv[2] = helpFlag;
+    word = argv[1];
+  }
   if (word.empty() || word == "--help" || word == "-h" || word == "help") {
     printUsage(word.empty() ? llvm::errs() : llvm::outs());
     return word.empty() ? Usage : Done;
@@ -86,9 +98,19 @@ int main(int argc, char **argv) {
     return Usage;
   }
   ffn::registerAllPasses();
-  cl::extrahelp help(chosen->examples);
-  if (!cl::ParseCommandLineOptions(argc, argv, chosen->command.getDescription(),
-                                   &llvm::errs()))
+  std::string ending = (chosen->examples + kExitCodes).str();
+  cl::extrahelp help(ending);
+  std::string message;
+  llvm::raw_string_ostream os(message);
+  if (!cl::ParseCommandLineOptions(argc, argv, "", &os)) {
+    // LLVM names the help of the program, which lists no option of a verb.
+    std::string ours = ("ffnc " + word + " --help").str();
+    std::string theirs = std::string(argv[0]) + " --help";
+    for (size_t at = 0; (at = message.find(theirs, at)) != message.npos;
+         at += ours.size())
+      message.replace(at, theirs.size(), ours);
+    llvm::errs() << message;
     return Usage;
+  }
   return chosen->action();
 }

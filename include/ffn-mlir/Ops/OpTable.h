@@ -359,8 +359,7 @@ public:
       : LowerScope(builder, node.getLoc()), node(node) {}
   Value input(unsigned i) { return i < inputs.size() ? inputs[i] : Value(); }
   bool isUsed(unsigned output) {
-    return output < node.getNumResults() &&
-           !node.getResult(output).use_empty();
+    return output < node.getNumResults() && !node.getResult(output).use_empty();
   }
   /// Converted type of output i: ranked, signless; dynamic dims are `?`. Null
   /// where the type of the output is not known.

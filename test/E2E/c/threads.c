@@ -21,28 +21,43 @@ static ffn_session *shared;
 static int calls;
 static atomic_int failures;
 static int64_t ids[CASES][8];
-static int64_t shapes[CASES][3] = {{1, 1, VOCABULARY}, {1, 5, VOCABULARY}, {2, 3, VOCABULARY}, {3, 1, VOCABULARY}};
+static int64_t shapes[CASES][3] = {{1, 1, VOCABULARY},
+                                   {1, 5, VOCABULARY},
+                                   {2, 3, VOCABULARY},
+                                   {3, 1, VOCABULARY}};
 static float *wanted[CASES];
 
-static size_t size_of(int which) { return sizeof(float) * shapes[which][0] * shapes[which][1] * VOCABULARY; }
+static size_t size_of(int which) {
+  return sizeof(float) * shapes[which][0] * shapes[which][1] * VOCABULARY;
+}
 
 static ffn_status run(ffn_session *session, int which, float *result) {
-  ffn_tensor in = {.data = ids[which], .device = {1, 0}, .ndim = 2, .dtype = {0, 64, 1}, .shape = shapes[which]};
-  ffn_tensor out = {.data = result, .device = {1, 0}, .ndim = 3, .dtype = {2, 32, 1}, .shape = shapes[which]};
+  ffn_tensor in = {.data = ids[which],
+                   .device = {1, 0},
+                   .ndim = 2,
+                   .dtype = {0, 64, 1},
+                   .shape = shapes[which]};
+  ffn_tensor out = {.data = result,
+                    .device = {1, 0},
+                    .ndim = 3,
+                    .dtype = {2, 32, 1},
+                    .shape = shapes[which]};
   return api->session_run(session, &in, 1, &out, 1);
 }
 
 static void *work(void *argument) {
   int index = (int)(size_t)argument;
   ffn_session *own = NULL;
-  ffn_session_options options = {.struct_size = sizeof options, .threads = 1 + index % 3};
+  ffn_session_options options = {.struct_size = sizeof options,
+                                 .threads = 1 + index % 3};
   float *result = aligned_alloc(64, 65536);
   if (api->session_create(&options, &own) != FFN_OK)
     ++failures;
   for (int i = 0; i < calls; ++i) {
     int which = (index + i) % CASES;
     memset(result, 0xff, size_of(which));
-    if (run(i % 4 ? own : shared, which, result) != FFN_OK || memcmp(result, wanted[which], size_of(which)))
+    if (run(i % 4 ? own : shared, which, result) != FFN_OK ||
+        memcmp(result, wanted[which], size_of(which)))
       ++failures;
   }
   api->session_destroy(own);
@@ -56,7 +71,8 @@ int main(int argc, char **argv) {
   ffn_session_options serial = {.struct_size = sizeof serial, .threads = 1};
   ffn_session *session;
   calls = argc > 1 ? atoi(argv[1]) : 1000;
-  if (!api || api->session_create(&serial, &session) != FFN_OK || api->session_create(NULL, &shared) != FFN_OK)
+  if (!api || api->session_create(&serial, &session) != FFN_OK ||
+      api->session_create(NULL, &shared) != FFN_OK)
     return puts("no session"), 2;
   for (int which = 0; which < CASES; ++which) {
     for (int i = 0; i < 8; ++i)

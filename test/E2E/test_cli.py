@@ -1,0 +1,150 @@
+"""What all tools promise to who types or scripts them: help, exit codes, streams, JSON."""
+import json
+import os
+import pty
+import subprocess
+
+import pytest
+from artefact import BUILD, BUNDLED
+
+FFNC = BUILD / "bin" / "ffnc"
+MODEL = BUNDLED / "pycode-lm-kv.onnx"
+VERBS = ["bench", "compare", "compile", "doctor", "eval", "generate", "inspect", "run"]
+TOOLS = ["ffnc", "ffn-opt", "ffn-translate", "ffn-interpret", "ffn-wire-dump"]
+SMALL = ("--threads", "1")
+
+
+def call(tool, *arguments, **options):
+    return subprocess.run([BUILD / "bin" / tool, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "m.so"
+    assert call("ffnc", "compile", MODEL, "-o", path).returncode == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cli") / "text.txt"
+    path.write_text("def main():\n    return 0\n")
+    return path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb(verb):
+    done = call("ffnc", verb, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    for part in (f"USAGE: ffnc {verb}", "EXAMPLES:\n  ffnc " + verb, "EXIT CODES:", "--json"):
+        assert part in done.stdout
+    # Nothing of LLVM's own options.
+    assert len(done.stdout.splitlines()) < 60
+    assert call("ffnc", "help", verb).stdout == done.stdout
+
+
+@pytest.mark.parametrize("tool", TOOLS + ["ffn-lsp-server"])
+def test_help_of_a_tool(tool):
+    done = call(tool, "--help")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "x86-" not in done.stdout and "amdgpu" not in done.stdout
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_unknown_option_is_wrong_use(tool):
+    done = call(tool, *(["run"] if tool == "ffnc" else []), "--no-such-option", "x")
+    assert done.returncode == 2 and done.stdout == "" and "--no-such-option" in done.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_wrong_use_names_the_help_of_the_verb(verb):
+    done = call("ffnc", verb, "--no-such-option")
+    assert done.returncode == 2 and done.stdout == "" and f"'ffnc {verb} --help'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("generate", MODEL, "--prompt", "x", "--temperature", "nan"), ("compare", MODEL, MODEL, "--tolerance", "-1"),
+     ("compile", MODEL, "-o", "/nowhere/m.so", "--opt-level", "4"), ("compile", MODEL, "-o", "/nowhere/m.so", "--emit=elf"),
+     ("eval", MODEL, "x", "--window", "0"), ("bench", MODEL, "--repeat", "0"), ("run", MODEL, "--dim", "batch"), ()],
+)
+def test_wrong_values_are_wrong_use(arguments):
+    done = call("ffnc", *arguments)
+    assert done.returncode == 2 and done.stdout == "" and done.stderr
+
+
+@pytest.mark.parametrize(
+    "tool,arguments",
+    [("ffnc", ("inspect",)), ("ffnc", ("run",)), ("ffnc", ("bench",)), ("ffnc", ("doctor",)), ("ffnc", ("generate", "--prompt", "x")),
+     ("ffnc", ("compile", "-o", "/nowhere/x.so")), ("ffn-opt", ()), ("ffn-translate", ("--import-onnx",)), ("ffn-interpret", ()),
+     ("ffn-wire-dump", ())],
+)
+@pytest.mark.parametrize("kind", ["missing", "folder", "empty", "text", "elf"])
+def test_file_that_is_no_model(tool, arguments, kind, tmp_path):
+    path = tmp_path / {"elf": "m.so", "text": "m.onnx", "empty": "m.onnx"}.get(kind, "m")
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_bytes({"empty": b"", "text": b"no model\n" * 50, "elf": b"\x7fELF and no more"}[kind])
+    done = call(tool, *arguments, path)
+    # An empty file is an empty module to ffn-opt.
+    if done.returncode == 0 and (tool, kind) == ("ffn-opt", "empty"):
+        return
+    assert done.returncode == 1 and done.stdout == "", done
+    assert "error: " in done.stderr
+    # ffn-opt leaves text to the parser of MLIR, whose errors have no code.
+    if (tool, kind) != ("ffn-opt", "text"):
+        assert "[FFN-" in done.stderr
+
+
+def test_json_is_one_object_and_nothing_else(library, text, tmp_path):
+    for arguments in [
+        ("bench", library, "--repeat", 1, "--warmup", 0, "--prompt-tokens", 4, "--decode-tokens", 2, *SMALL),
+        ("bench", library, "--repeat", 1, "--dim", "batch=1", "--dim", "sequence=2", "--dim", "past_sequence=1", *SMALL),
+        ("compare", library, library, "--dim", "batch=1,2", "--dim", "sequence=1", "--dim", "past_sequence=0", *SMALL),
+        ("compile", MODEL, "-o", tmp_path / "m.so"),
+        ("compile", MODEL, "-o", tmp_path / "m.onnx"),
+        ("doctor",),
+        ("doctor", library),
+        ("eval", library, text, "--whole-file", *SMALL),
+        ("generate", library, "--prompt", "def ", "--max-tokens", 4, *SMALL),
+        ("inspect", MODEL),
+        ("inspect", library),
+        ("run", library, "--random", "--dim", "batch=1", "--dim", "sequence=1", "--dim", "past_sequence=0", *SMALL),
+        ("run", MODEL, "--random", "--dim", "batch=1", "--dim", "sequence=1", "--dim", "past_sequence=0", *SMALL),
+    ]:
+        done = call("ffnc", *arguments, "--json")
+        assert done.returncode == 0, (arguments, done.stderr)
+        result = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{arguments}: {name} is no JSON"))
+        assert isinstance(result, dict) and result, arguments
+        # No terminal, no progress.
+        assert done.stderr == "", (arguments, done.stderr)
+
+
+def test_json_of_doctor_and_compile(library, tmp_path):
+    model = json.loads(call("ffnc", "doctor", library, "--json").stdout)["model"]
+    assert model["runs_here"] and model["level"] in ("avx2", "avx512") and "f32" in model["numerics"]
+    out = tmp_path / "m.so"
+    done = json.loads(call("ffnc", "compile", MODEL, "-o", out, "--json", "--max-embedded-weights", 1000).stdout)
+    weights = tmp_path / "m.so.weights"
+    assert done.pop("seconds") > 0
+    assert done == {"output": str(out), "emit": "so", "bytes": out.stat().st_size, "weights_file": str(weights),
+                    "weights_bytes": weights.stat().st_size}
+
+
+def test_failure_leaves_stdout_empty_with_json(library, text, tmp_path):
+    for arguments in [("inspect", text), ("compile", text, "-o", tmp_path / "x.so"), ("doctor", text), ("run", library),
+                      ("eval", library, tmp_path), ("compare", library, text)]:
+        done = call("ffnc", *arguments, "--json")
+        assert done.returncode == 1 and done.stdout == "" and "[FFN-" in done.stderr, (arguments, done)
+    assert sorted(path.name for path in tmp_path.iterdir()) == []
+
+
+def test_progress_on_a_terminal(tmp_path):
+    ours, theirs = pty.openpty()
+    done = subprocess.run([FFNC, "compile", MODEL, "-o", tmp_path / "m.so"], stdout=subprocess.PIPE, stderr=theirs, timeout=300)
+    os.close(theirs)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 0 and done.stdout == b""
+    assert [line.split()[0] for line in said.split("\r\n") if line] == ["reading", "running", "writing"]

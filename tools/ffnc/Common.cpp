@@ -1,0 +1,175 @@
+//===- Common.cpp - What all verbs share ----------------------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "Native.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+#include <cmath>
+#include <csignal>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace mlir::ffn;
+using namespace mlir::ffn::driver;
+using llvm::StringRef;
+namespace cl = llvm::cl;
+namespace json = llvm::json;
+
+//===----------------------------------------------------------------------===//
+// Options
+//===----------------------------------------------------------------------===//
+
+JSONOption::JSONOption(Verb &verb)
+    : cl::opt<bool>("json", cl::desc("one JSON object instead of text"),
+                    cl::sub(verb.command)) {}
+
+NativeOptions::NativeOptions(Verb &verb)
+    : model(cl::Positional, cl::Required,
+            cl::desc("model.so|model.onnx|model.mlir"), cl::sub(verb.command)),
+      threads("threads", cl::init(0),
+              cl::desc("threads, 1 to 256 (default: all CPUs)"),
+              cl::value_desc("count"), cl::sub(verb.command)) {}
+
+InputOptions::InputOptions(Verb &verb, StringRef dimsText, StringRef dimsForm)
+    : files("input",
+            cl::desc("an input, or an archive with several; of an archive "
+                     "what has the name of no input is passed over"),
+            cl::value_desc("name=file.npy|file.npz"), cl::sub(verb.command)),
+      dims("dim", cl::desc(dimsText), cl::value_desc(dimsForm),
+           cl::sub(verb.command)),
+      seed("seed", cl::init(0), cl::desc("of the random inputs (default: 0)"),
+           cl::value_desc("number"), cl::sub(verb.command)),
+      intBound("int-bound", cl::init(2),
+               cl::desc("random integers are 0 to this less one (default: 2)"),
+               cl::value_desc("number"), cl::sub(verb.command)) {}
+
+TokenOptions::TokenOptions(Verb &verb)
+    : tokenizer("tokenizer",
+                cl::desc("tokenizer in JSON form (default: a token is a byte)"),
+                cl::value_desc("file"), cl::sub(verb.command)),
+      bos("bos", cl::init(-1),
+          cl::desc("id before a text, where the tokenizer names none "
+                   "(default: none)"),
+          cl::value_desc("id"), cl::sub(verb.command)) {}
+
+llvm::Expected<Tokenizer> TokenOptions::load() const {
+  if (tokenizer.empty())
+    return Tokenizer::bytes();
+  return Tokenizer::load(tokenizer);
+}
+
+//===----------------------------------------------------------------------===//
+// Output
+//===----------------------------------------------------------------------===//
+
+static void replaceNonFinite(json::Value &value) {
+  if (json::Object *object = value.getAsObject()) {
+    for (auto &entry : *object)
+      replaceNonFinite(entry.second);
+  } else if (json::Array *array = value.getAsArray()) {
+    for (json::Value &element : *array)
+      replaceNonFinite(element);
+  } else if (value.kind() == json::Value::Number) {
+    std::optional<double> number = value.getAsNumber();
+    if (number && !std::isfinite(*number))
+      value = nullptr;
+  }
+}
+
+void mlir::ffn::driver::printJSON(json::Value value) {
+  replaceNonFinite(value);
+  llvm::outs() << llvm::formatv("{0:2}\n", value);
+}
+
+void mlir::ffn::driver::progress(const llvm::Twine &text) {
+  if (llvm::errs().is_displayed())
+    llvm::errs() << text << '\n';
+}
+
+int mlir::ffn::driver::fail(const llvm::Twine &text, int code) {
+  llvm::errs() << "error: " << text << '\n';
+  return code;
+}
+
+int mlir::ffn::driver::fail(llvm::Error error, int code) {
+  return fail(llvm::toString(std::move(error)), code);
+}
+
+//===----------------------------------------------------------------------===//
+// Temporary files
+//===----------------------------------------------------------------------===//
+
+/// The one temporary folder, for the signal handler.
+static char temporaryFolder[4096];
+volatile int mlir::ffn::driver::childProcess = 0;
+
+/// Calls only what a signal handler may call.
+static void onInterrupt(int signal) {
+  if (childProcess) {
+    kill(childProcess, SIGKILL);
+    waitpid(childProcess, nullptr, 0);
+  }
+  // Another thread may make a file behind the back of the first try.
+  for (int tries = 0;
+       tries < 3 && temporaryFolder[0] && access(temporaryFolder, F_OK) == 0;
+       ++tries) {
+    // fork would wait for locks of malloc that this thread may hold.
+    pid_t cleaner = _Fork();
+    if (cleaner == 0) {
+      execl("/bin/rm", "rm", "-rf", "--", temporaryFolder, nullptr);
+      _exit(1);
+    }
+    if (cleaner > 0)
+      waitpid(cleaner, nullptr, 0);
+  }
+  _exit(128 + signal);
+}
+
+void mlir::ffn::driver::installInterruptHandlers() {
+  struct sigaction action{}, old{};
+  action.sa_handler = onInterrupt;
+  // The other signal must not interrupt the cleaning.
+  sigaddset(&action.sa_mask, SIGINT);
+  sigaddset(&action.sa_mask, SIGTERM);
+  for (int number : {SIGINT, SIGTERM})
+    // What was started to be deaf to a signal, as under nohup, stays so.
+    if (sigaction(number, nullptr, &old) == 0 && old.sa_handler != SIG_IGN)
+      sigaction(number, &action, nullptr);
+}
+
+void mlir::ffn::driver::setTemporaryFolder(StringRef path) {
+  temporaryFolder[0] = 0;
+  if (path.size() >= sizeof temporaryFolder)
+    return;
+  // The first byte last: the handler must never see a part of the name.
+  for (size_t i = path.size(); i-- > 0;) {
+    if (i == path.size() - 1)
+      temporaryFolder[i + 1] = 0;
+    static_cast<volatile char *>(temporaryFolder)[i] = path[i];
+  }
+}
+
+std::error_code TemporaryFolder::create() {
+  std::error_code code = llvm::sys::fs::createUniqueDirectory("ffnc", folder);
+  if (!code)
+    setTemporaryFolder(folder);
+  return code;
+}
+
+TemporaryFolder::~TemporaryFolder() {
+  if (folder.empty())
+    return;
+  llvm::sys::fs::remove_directories(folder);
+  setTemporaryFolder("");
+}
+
+std::string TemporaryFolder::file(StringRef name) const {
+  llvm::SmallString<128> path = folder;
+  llvm::sys::path::append(path, name);
+  return path.str().str();
+}
