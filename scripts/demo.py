@@ -38,7 +38,7 @@ sys.path.insert(0, str(EXAMPLE))
 import corpus  # noqa: E402
 
 MODEL = EXAMPLE / "pycode-lm-kv.onnx"
-EXACT = "ffn-fold-norm,ffn-merge-parallel,ffn-dedup-weights"
+EXACT = "ffn-fold-norm,ffn-merge-parallel{linears},ffn-dedup-weights"
 WINDOW, SCORED = 1024, 512
 REPORTED, CHOSEN_ON = ("json", "email", "http"), ("wsgiref",)
 NEXT = 3

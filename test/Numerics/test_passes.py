@@ -44,7 +44,7 @@ def node(op, inputs, outputs, **attributes):
 
 
 def save(folder, nodes, weights, outputs=("y",), name="model.onnx", opset=17):
-    initializers = [numpy_helper.from_array(value.astype(np.float32), key) for key, value in weights.items()]
+    initializers = [numpy_helper.from_array(value if value.dtype == np.float16 else value.astype(np.float32), key) for key, value in weights.items()]
     graph = helper.make_graph(
         nodes,
         "law",
@@ -52,7 +52,7 @@ def save(folder, nodes, weights, outputs=("y",), name="model.onnx", opset=17):
         [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["n", None]) for output in outputs],
         initializers,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     path = pathlib.Path(folder, name)
     onnx.save(model, path)
@@ -102,7 +102,57 @@ def test_fold_norm_keeps_the_bound_of_each_element(seed, tmp_path):
     assert np.abs(error - before).max() > 0
 
 
+def half_model(tmp_path, scale):
+    """A norm before a weight that is stored in f16 and computed in f32."""
+    w = draw(5, w=(D, M))
+    w["w"] = w["w"].astype(np.float16)
+    w["g"] = np.resize(np.float32(scale), D)
+    path = save(tmp_path, [node("RMSNormalization", "x g", "h", epsilon=EPS, axis=-1), node("Cast", "w", "v", to=1), node("MatMul", "h v", "y")], w, opset=23)
+    return path, w
+
+
+@pytest.mark.parametrize("scale", [[1.0], [2.0, 0.5, 4.0]], ids=["ones", "powers-of-two"])
+def test_fold_norm_keeps_half_weights_where_products_are_exact(scale, tmp_path):
+    path, _ = half_model(tmp_path, scale)
+    raised, _ = run_passes(path, tmp_path, "ffn-raise", "raised.mlir")
+    folded, remarks = run_passes(path, tmp_path, "ffn-raise,ffn-fold-norm,ffn-materialize-weights", "folded.mlir")
+    assert "norm folded into 1 weight" in remarks, remarks
+    before, after = interpret(raised, feed(5))[0], interpret(folded, feed(5))[0]
+    # Factors that are powers of two commute with every rounding of f64.
+    np.testing.assert_array_equal(before, after)
+    assert f"tensor<{D}x{M}xf16>" in folded.read_text() or f"tensor<{M}x{D}xf16>" in folded.read_text()
+
+
+def test_fold_norm_widens_half_weights_on_request_only(tmp_path):
+    path, w = half_model(tmp_path, [3.0, 1.1])
+    raised, _ = run_passes(path, tmp_path, "ffn-raise", "raised.mlir")
+    same, remarks = run_passes(path, tmp_path, "ffn-raise,ffn-fold-norm", "same.mlir")
+    assert any(remark.startswith("norm not folded: products of its scale and weight 'w' are not in f16") for remark in remarks), remarks
+    assert same.read_text() == raised.read_text()
+    wide, remarks = run_passes(path, tmp_path, "ffn-raise,ffn-fold-norm{widen}", "wide.mlir")
+    assert f"norm folded into 1 weight, {2 * D * M} bytes more" in remarks, remarks
+    before, after = interpret(raised, feed(5))[0], interpret(wide, feed(5))[0]
+    rows = feed(5)["x"].astype(np.float64)
+    z = rows / np.sqrt((rows * rows).mean(-1, keepdims=True) + EPS)
+    magnitude = np.abs(z * w["g"]) @ np.abs(w["w"].astype(np.float64))
+    assert_within(before, after, gamma(4 * (D + 8), U64) * magnitude)
+
+
 # --- ffn-merge-parallel ------------------------------------------------------
+
+
+def test_merge_linears_computes_what_they_did(tmp_path):
+    """Every element is the same dot product, so every bit is the same."""
+    w = draw(9, q=(D, M), k=(D, 3), v=(D, 1), c=(3,))
+    nodes = [node("MatMul", "x q", "a"), node("MatMul", "x k", "p"), node("Add", "p c", "b"), node("MatMul", "x v", "d"), node("Concat", "a b d", "y", axis=-1)]
+    path = save(tmp_path, nodes, w)
+    raised, _ = run_passes(path, tmp_path, "ffn-raise", "raised.mlir")
+    merged, remarks = run_passes(path, tmp_path, "ffn-raise,ffn-merge-parallel{linears}", "merged.mlir")
+    assert f"merged 3 linears into one of width {M + 4}" in remarks, remarks
+    assert merged.read_text().count("= ffn.linear ") == 1
+    for rows in (0, 1, 5):
+        np.testing.assert_array_equal(interpret(raised, feed(9, rows))[0], interpret(merged, feed(9, rows))[0])
+
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -200,7 +250,7 @@ WHOLE = {
     "stories260K": SHARED / "models/stories260K.onnx" if SHARED else None,
     "kwt1": SHARED / "models/kwt1/kwt1.onnx" if SHARED else None,
 }
-PASSES = {"ffn-fold-norm{shared}": "ffn.scale_cols", "ffn-merge-parallel": None, "ffn-dedup-weights": None}
+PASSES = {"ffn-fold-norm{shared widen}": "ffn.scale_cols", "ffn-merge-parallel{linears}": "ffn.concat_rows", "ffn-dedup-weights": None}
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -5,9 +5,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "NodeUtils.h"
+#include "WeightForms.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
-#include "ffn-mlir/Support/WeightEval.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -17,35 +17,6 @@ namespace mlir::ffn {
 #define GEN_PASS_DEF_FFNFOLDNORM
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h.inc"
 } // namespace mlir::ffn
-
-/// Whether something other than a linear reads the bytes of the weight, so
-/// that a scaled copy would have to stand beside it.
-static Operation *findOtherReader(Value weight) {
-  SmallVector<Value> worklist{weight};
-  llvm::SmallPtrSet<Operation *, 8> seen;
-  // Up to the weights themselves, then down to all that read them.
-  SmallVector<Value> sources;
-  while (!worklist.empty()) {
-    Operation *op = worklist.pop_back_val().getDefiningOp();
-    if (!op || !seen.insert(op).second)
-      continue;
-    if (llvm::isa<WeightOp>(op))
-      sources.push_back(op->getResult(0));
-    else if (auto expression = llvm::dyn_cast<WeightExprInterface>(op))
-      worklist.append(expression.getWeightSources());
-  }
-  llvm::SmallPtrSet<Operation *, 8> visited;
-  while (!sources.empty())
-    for (Operation *user : sources.pop_back_val().getUsers()) {
-      if (!visited.insert(user).second)
-        continue;
-      if (llvm::isa<WeightExprInterface>(user))
-        sources.push_back(user->getResult(0));
-      else if (!llvm::isa<LinearOp, FeedForwardOp>(user))
-        return user;
-    }
-  return nullptr;
-}
 
 namespace {
 struct FoldNorm : mlir::ffn::impl::FFNFoldNormBase<FoldNorm> {
@@ -59,8 +30,15 @@ struct FoldNorm : mlir::ffn::impl::FFNFoldNormBase<FoldNorm> {
     });
     for (NormOp norm : norms) {
       std::string why = findObstacle(norm);
+      Plan plan;
+      if (why.empty()) {
+        FailureOr<std::string> rounding = findRounding(norm, plan);
+        if (failed(rounding))
+          return signalPassFailure();
+        why = *rounding;
+      }
       if (why.empty())
-        fold(norm);
+        fold(norm, plan);
       else
         norm.emitRemark("norm not folded: ") << why;
     }
@@ -115,7 +93,8 @@ private:
           return "a weight behind it is not constant";
         if (shared)
           continue;
-        if (Operation *reader = findOtherReader(matrix->get()))
+        if (Operation *reader = findOtherReader(
+                matrix->get(), llvm::IsaPred<LinearOp, FeedForwardOp>))
           return "a weight behind it is also read by " +
                  reader->getName().getStringRef().str() +
                  "; with shared=true a scaled copy is made";
@@ -125,9 +104,99 @@ private:
     return folded ? "" : "no linear reads it";
   }
 
-  void fold(NormOp norm) {
+  /// How the parameters of a norm enter the weights.
+  struct Plan {
+    /// A scale of ones and a shift of zeros leave without a trace.
+    bool scales = true, shifts = true;
+    /// Weights whose products are kept in the type of the computation, which
+    /// is wider than the one they are stored in.
+    llvm::SmallSetVector<Value, 4> widened;
+    uint64_t moreBytes = 0;
+  };
+
+  /// Why the products would lose bits that the norm keeps, or empty. In f32
+  /// and f64 they are rounded once, as the norm rounds; a narrow weight must
+  /// hold them exactly, or else grows, which `widen` allows.
+  FailureOr<std::string> findRounding(NormOp norm, Plan &plan) {
+    llvm::SmallSetVector<Value, 4> matrices;
+    for (OpOperand &use : norm.getResult().getUses())
+      if (llvm::isa<LinearOp, FeedForwardOp>(use.getOwner()))
+        for (OpOperand *matrix : getMatrices(use))
+          matrices.insert(matrix->get());
+    Type element =
+        llvm::cast<ShapedType>(norm.getInput().getType()).getElementType();
+    bool narrow = element.getIntOrFloatBitWidth() < 32;
+    auto isStored = [&](Value matrix) {
+      return getStoredType(matrix).getIntOrFloatBitWidth() >= 32;
+    };
+    if (!narrow && llvm::all_of(matrices, isStored))
+      return std::string();
+    if (Value shift = norm.getBias()) {
+      FailureOr<SmallVector<double>> values = readVector(shift);
+      if (failed(values))
+        return failure();
+      plan.shifts = llvm::any_of(*values, [](double v) { return v != 0; });
+      if (plan.shifts && narrow)
+        return "its shift makes biases that " + nameOf(element) +
+               " does not hold";
+    }
+    Value scale = norm.getScale();
+    if (!scale)
+      return std::string();
+    FailureOr<SmallVector<double>> values = readVector(scale);
+    if (failed(values))
+      return failure();
+    plan.scales = llvm::any_of(*values, [](double v) { return v != 1; });
+    if (!plan.scales)
+      return std::string();
+    std::string why;
+    for (Value matrix : matrices) {
+      if (isStored(matrix))
+        continue;
+      FailureOr<bool> exact = isExactScale(matrix, *values);
+      if (failed(exact))
+        return failure();
+      if (*exact)
+        continue;
+      Type stored = getStoredType(matrix);
+      if (why.empty())
+        why = "products of its scale and " + keyOf(matrix) + " are not in " +
+              nameOf(stored) + ", the type of that weight";
+      plan.widened.insert(matrix);
+      plan.moreBytes +=
+          llvm::cast<ShapedType>(matrix.getType()).getNumElements() *
+          (element.getIntOrFloatBitWidth() - stored.getIntOrFloatBitWidth()) /
+          8;
+    }
+    if (why.empty() || narrow)
+      return why;
+    if (widen)
+      return std::string();
+    return why + "; with widen=true they are kept in " + nameOf(element) +
+           ", " + std::to_string(plan.moreBytes) + " bytes more";
+  }
+
+  static std::string nameOf(Type type) {
+    std::string name;
+    llvm::raw_string_ostream(name) << type;
+    return name;
+  }
+
+  static std::string keyOf(Value weight) {
+    StringRef key = getWeightKey(weight);
+    return key.empty() ? "a weight" : ("weight '" + key + "'").str();
+  }
+
+  void fold(NormOp norm, const Plan &plan) {
     IRRewriter rewriter(&getContext());
-    Value scale = norm.getScale(), shift = norm.getBias();
+    Value parameters[] = {norm.getScale(), norm.getBias()};
+    Value scale = plan.scales ? parameters[0] : Value(),
+          shift = plan.shifts ? parameters[1] : Value();
+    auto scaleWeight = [&](Value weight, Value scale) {
+      return scale ? createScaled(rewriter, weight, scale,
+                                  plan.widened.contains(weight))
+                   : weight;
+    };
     unsigned folded = 0;
     // A changed operand list moves the uses, so the users are listed first.
     llvm::SmallSetVector<Operation *, 4> users(norm.getResult().user_begin(),
@@ -139,7 +208,7 @@ private:
       if (auto linear = llvm::dyn_cast<LinearOp>(user)) {
         Value bias =
             shiftBias(rewriter, linear.getWeight(), shift, linear.getBias());
-        Value weight = scaleWeight(rewriter, linear.getWeight(), scale);
+        Value weight = scaleWeight(linear.getWeight(), scale);
         ++folded;
         rewriter.modifyOpInPlace(linear, [&] {
           linear.getWeightMutable().assign(weight);
@@ -151,12 +220,12 @@ private:
       auto network = llvm::cast<FeedForwardOp>(user);
       Value upBias =
           shiftBias(rewriter, network.getUp(), shift, network.getUpBias());
-      Value up = scaleWeight(rewriter, network.getUp(), scale);
+      Value up = scaleWeight(network.getUp(), scale);
       folded += network.isGated() ? 2 : 1;
       Value gate = network.getGate(), gateBias = network.getGateBias();
       if (gate) {
         gateBias = shiftBias(rewriter, gate, shift, gateBias);
-        gate = scaleWeight(rewriter, gate, scale);
+        gate = scaleWeight(gate, scale);
       }
       rewriter.modifyOpInPlace(network, [&] {
         network.getUpMutable().assign(up);
@@ -168,40 +237,46 @@ private:
           network.getGateBiasMutable().assign(gateBias);
       });
     }
-    norm.emitRemark("norm folded into ")
-        << folded << (folded == 1 ? " weight" : " weights");
+    InFlightDiagnostic remark = norm.emitRemark("norm folded into ")
+                                << folded
+                                << (folded == 1 ? " weight" : " weights");
+    if (plan.moreBytes)
+      remark << ", " << plan.moreBytes << " bytes more";
+    remark.report();
     rewriter.modifyOpInPlace(norm, [&] {
       norm.getScaleMutable().clear();
       norm.getBiasMutable().clear();
     });
-    for (Value vector : {scale, shift})
+    for (Value vector : parameters)
       if (vector && vector.getDefiningOp())
         eraseDead(rewriter, vector.getDefiningOp());
   }
 
-  /// Expressions stand outside of sublayers, whose bodies capture them, unless
-  /// what they are made of is inside.
   static Operation *getAnchor(Operation *user) {
-    Operation *anchor = user;
-    while (auto sublayer = anchor->getParentOfType<SublayerOp>()) {
-      SmallVector<Value> weights =
-          llvm::cast<ComputeOpInterface>(user).getWeightOperands();
-      for (Value operand : user->getOperands())
-        if (auto norm = operand.getDefiningOp<NormOp>())
-          llvm::append_range(weights, norm.getWeightOperands());
-      for (Value weight : weights)
-        if (sublayer->isAncestor(weight.getParentBlock()->getParentOp()))
-          return anchor;
-      anchor = sublayer;
-    }
-    return anchor;
+    SmallVector<Value> weights =
+        llvm::cast<ComputeOpInterface>(user).getWeightOperands();
+    for (Value operand : user->getOperands())
+      if (auto norm = operand.getDefiningOp<NormOp>())
+        llvm::append_range(weights, norm.getWeightOperands());
+    return getExpressionAnchor(user, weights);
   }
 
-  static Value scaleWeight(OpBuilder &builder, Value weight, Value scale) {
-    if (!scale)
-      return weight;
-    return ScaleColsOp::create(builder, weight.getLoc(), weight.getType(),
-                               weight, scale);
+  /// The columns of the weight times the scale, in the type it is stored in
+  /// unless it is to be widened.
+  static Value createScaled(OpBuilder &builder, Value weight, Value scale,
+                            bool widened) {
+    Type element = llvm::cast<ShapedType>(weight.getType()).getElementType();
+    Type stored = getStoredType(weight);
+    if (widened || stored == element)
+      return ScaleColsOp::create(builder, weight.getLoc(), weight.getType(),
+                                 weight, scale);
+    Value source = createStored(builder, weight);
+    Value factor = getStoredType(scale) == stored
+                       ? createStored(builder, scale)
+                       : createCast(builder, scale, stored);
+    Value scaled = ScaleColsOp::create(builder, weight.getLoc(),
+                                       source.getType(), source, factor);
+    return createCast(builder, scaled, element);
   }
 
   static Value shiftBias(OpBuilder &builder, Value weight, Value shift,

@@ -5,9 +5,11 @@
 //===----------------------------------------------------------------------===//
 
 #include "NodeUtils.h"
+#include "WeightForms.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
-#include "ffn-mlir/Support/WeightEval.h"
+#include "mlir/IR/Dominance.h"
+#include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -62,11 +64,138 @@ std::string findDifference(FeedForwardOp a, FeedForwardOp b) {
 }
 
 struct MergeParallel : mlir::ffn::impl::FFNMergeParallelBase<MergeParallel> {
+  using FFNMergeParallelBase::FFNMergeParallelBase;
+
   void runOnOperation() override {
     getOperation().walk([&](SublayerOp sublayer) { mergeIn(sublayer); });
+    if (!linears)
+      return;
+    opset = getDefaultOpset(getOperation());
+    // Groups, in the order of their first linear.
+    llvm::MapVector<std::pair<Block *, Value>, SmallVector<LinearOp>> groups;
+    getOperation().walk([&](LinearOp linear) {
+      groups[{linear->getBlock(), linear.getInput()}].push_back(linear);
+    });
+    for (auto &[key, group] : groups)
+      mergeLinears(group);
   }
 
 private:
+  int64_t opset = 0;
+
+  //===--------------------------------------------------------------------===//
+  // Linears
+  //===--------------------------------------------------------------------===//
+
+  /// Why the second linear cannot be rows of the first; empty if it can.
+  std::string findObstacle(LinearOp first, LinearOp other) {
+    for (LinearOp linear : {first, other}) {
+      for (Value weight : linear.getWeightOperands())
+        if (!isWeightExpression(weight))
+          return "a weight is not constant";
+      if (Operation *reader = findOtherReader(
+              linear.getWeight(), [&](Operation *op) { return op == linear; }))
+        return "a weight is also read by " +
+               reader->getName().getStringRef().str();
+    }
+    if (getStoredType(first.getWeight()) != getStoredType(other.getWeight()))
+      return "their weights differ in type";
+    if (!first.getResult().getType().hasRank())
+      return "the rank of their results is not known";
+    DominanceInfo &dominance = getAnalysis<DominanceInfo>();
+    for (Value weight : other.getWeightOperands())
+      if (!dominance.properlyDominates(weight, first))
+        return "a weight is defined behind the first of them";
+    return {};
+  }
+
+  /// Merges those that agree; one that agrees with none says what keeps it
+  /// from joining the first.
+  void mergeLinears(SmallVector<LinearOp> linears) {
+    llvm::SmallDenseMap<Operation *, std::string> obstacles;
+    while (!linears.empty()) {
+      SmallVector<LinearOp> group{linears.front()}, rest;
+      for (LinearOp linear : llvm::drop_begin(linears)) {
+        std::string why = findObstacle(group.front(), linear);
+        if (why.empty()) {
+          group.push_back(linear);
+          continue;
+        }
+        obstacles.try_emplace(linear, why);
+        rest.push_back(linear);
+      }
+      if (group.size() > 1)
+        mergeGroup(group);
+      else if (auto it = obstacles.find(group.front()); it != obstacles.end())
+        group.front().emitRemark("linear not merged with another that reads "
+                                 "the same value: ")
+            << it->second;
+      linears = std::move(rest);
+    }
+  }
+
+  void mergeGroup(MutableArrayRef<LinearOp> group) {
+    IRRewriter rewriter(&getContext());
+    LinearOp first = group.front();
+    Location loc = first.getLoc();
+    auto type = llvm::cast<RankedTensorType>(first.getResult().getType());
+    SmallVector<Value> weights, biases, all;
+    SmallVector<Type> types;
+    SmallVector<int64_t> widths;
+    for (LinearOp linear : group) {
+      weights.push_back(linear.getWeight());
+      llvm::append_range(all, linear.getWeightOperands());
+      types.push_back(linear.getResult().getType());
+      widths.push_back(
+          llvm::cast<ShapedType>(linear.getWeight().getType()).getDimSize(0));
+    }
+    rewriter.setInsertionPoint(getExpressionAnchor(first, all));
+    Value weight = createConcatRows(rewriter, loc, weights), bias;
+    if (llvm::any_of(group, [](LinearOp op) { return op.getBias(); })) {
+      for (auto [linear, width] : llvm::zip(group, widths))
+        biases.push_back(linear.getBias()
+                             ? linear.getBias()
+                             : zeros(rewriter, linear.getLoc(), width,
+                                     type.getElementType()));
+      bias = createConcatRows(rewriter, loc, biases);
+    }
+    auto indexType = RankedTensorType::get(
+        {static_cast<int64_t>(widths.size())}, rewriter.getI64Type());
+    Value parts;
+    SmallVector<NamedAttribute> attrs{
+        intAttr(rewriter, "axis", type.getRank() - 1)};
+    // From opset 13 on the sizes are an input.
+    if (getSinceVersion("Split", opset) >= 13)
+      parts = WeightOp::create(
+          rewriter, loc, indexType,
+          llvm::cast<TypedAttr>(llvm::cast<Attribute>(
+              DenseElementsAttr::get(indexType, ArrayRef<int64_t>(widths)))));
+    else
+      attrs.push_back(intsAttr(rewriter, "split", widths));
+    rewriter.setInsertionPoint(first);
+    SmallVector<int64_t> shape(type.getShape());
+    shape.back() = llvm::sum_of(widths);
+    auto wide = LinearOp::create(
+        rewriter, loc, RankedTensorType::get(shape, type.getElementType()),
+        first.getInput(), weight, bias);
+    SmallVector<Value> inputs{wide.getResult()};
+    if (parts)
+      inputs.push_back(parts);
+    auto split = onnx::NodeOp::create(rewriter, loc, "", "Split",
+                                      getSinceVersion("Split", opset), types,
+                                      inputs, attrs, 0, onnx::NameHints());
+    wide.emitRemark("merged ")
+        << group.size() << " linears into one of width " << shape.back();
+    for (auto [linear, result] : llvm::zip(group, split.getResults())) {
+      rewriter.replaceAllUsesWith(linear.getResult(), result);
+      eraseDead(rewriter, linear.getOperation());
+    }
+  }
+
+  //===--------------------------------------------------------------------===//
+  // Networks
+  //===--------------------------------------------------------------------===//
+
   void mergeIn(SublayerOp sublayer) {
     SmallVector<Addend> networks;
     for (auto [i, value] : llvm::enumerate(sublayer.getYieldedAddends()))
@@ -139,7 +268,7 @@ private:
                             : zeros(builder, addend.network.getLoc(),
                                     addend.network.getHiddenWidth(), element));
     }
-    return ConcatRowsOp::create(builder, first.getLoc(), biases);
+    return createConcatRows(builder, first.getLoc(), biases);
   }
 
   void merge(SublayerOp sublayer, ArrayRef<Addend> group) {
@@ -160,12 +289,11 @@ private:
         downBias =
             downBias ? ffn::AddOp::create(rewriter, loc, downBias, bias) : bias;
     }
-    Value up = ConcatRowsOp::create(rewriter, loc, ups);
-    Value gate = gates.empty()
-                     ? Value()
-                     : ConcatRowsOp::create(rewriter, loc, gates).getResult();
-    Value down = TransposeOp::create(
-        rewriter, loc, ConcatRowsOp::create(rewriter, loc, downs));
+    Value up = createConcatRows(rewriter, loc, ups);
+    Value gate =
+        gates.empty() ? Value() : createConcatRows(rewriter, loc, gates);
+    Value down = TransposeOp::create(rewriter, loc,
+                                     createConcatRows(rewriter, loc, downs));
     Value upBias = concatBiases(
         rewriter, group, [](FeedForwardOp op) { return op.getUpBias(); });
     Value gateBias = concatBiases(

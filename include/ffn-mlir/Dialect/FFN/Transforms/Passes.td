@@ -178,6 +178,11 @@ def FFNFoldNorm : Pass<"ffn-fold-norm", "::mlir::ModuleOp"> {
     a linear reads too (the table of an embedding) is left alone, unless
     `shared` says that a scaled copy may be made.
 
+    A weight that is stored in f16 or bf16 stays in that type: its norm is
+    folded if every product is a value of the type, as with a scale of ones or
+    of powers of two, and is left alone otherwise. `widen` keeps such products
+    in f32, which doubles the bytes of the weight; the remark tells how many.
+
     **Before and after.**
     ```mlir
     %n = ffn.norm rms %x scale %g : tensor<4xf32> eps 1.0e-5 : tensor<?x4xf32>
@@ -189,10 +194,11 @@ def FFNFoldNorm : Pass<"ffn-fold-norm", "::mlir::ModuleOp"> {
     %y = ffn.linear %n, %s : tensor<?x4xf32>, tensor<8x4xf32> -> tensor<?x8xf32>
     ```
 
-    **Numerical class.** exact up to rounding of the weights.
+    **Numerical class.** exact up to rounding of f32 weights.
   }];
   let options = [
-    Option<"shared", "shared", "bool", "false", "Fold into weights that others read too, which copies them">
+    Option<"shared", "shared", "bool", "false", "Fold into weights that others read too, which copies them">,
+    Option<"widen", "widen", "bool", "false", "Keep products that f16 or bf16 does not hold in f32">
   ];
   let dependentDialects = ["::mlir::ffn::FFNDialect"];
 }
@@ -202,14 +208,18 @@ def FFNMergeParallel : Pass<"ffn-merge-parallel", "::mlir::ModuleOp"> {
   let description = [{
     **What.** Networks that are addends of one sublayer and read the same value
     are concatenated along the hidden width: rows of up and gate, columns of
-    down; the biases of down are added.
+    down; the biases of down are added. With `linears`, linears of one block
+    that read the same value (query, key and value) become one linear over the
+    concatenated rows, and a `Split` of its result.
 
     **Pre-conditions.** Same activation, same form (gated or plain), same
     types, same input, or norms of one value with the same parameters. The
-    result of a network is its addend and nothing else.
+    result of a network is its addend and nothing else. Weights of linears are
+    constant and stored in one type.
 
     **Post-conditions.** One addend, in the place of the first, is named after
-    all, joined by `+`. Networks that differ leave a remark with the reason.
+    all, joined by `+`. Networks and linears that differ leave a remark with
+    the reason. Weights keep the type that they are stored in.
 
     **Before and after.**
     ```mlir
@@ -226,7 +236,10 @@ def FFNMergeParallel : Pass<"ffn-merge-parallel", "::mlir::ModuleOp"> {
     **Numerical class.** exact up to re-association of the sum over the hidden
     width and of the addends.
   }];
-  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+  let options = [
+    Option<"linears", "linears", "bool", "false", "Merge linears that read the same value, too">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
 }
 
 def FFNDedupWeights : Pass<"ffn-dedup-weights", "::mlir::ModuleOp"> {

@@ -1,0 +1,51 @@
+//===- WeightForms.h - Weight expressions in passes -------------*- C++ -*-===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#ifndef FFN_MLIR_LIB_DIALECT_FFN_TRANSFORMS_WEIGHTFORMS_H
+#define FFN_MLIR_LIB_DIALECT_FFN_TRANSFORMS_WEIGHTFORMS_H
+
+#include "ffn-mlir/Support/WeightEval.h"
+#include "mlir/IR/Builders.h"
+
+namespace mlir::ffn {
+
+/// Element type that the bytes of the expression have: the narrow one of its
+/// weights while the expression only moves and widens them, else its own.
+/// Generated code keeps a weight in this type.
+Type getStoredType(Value weight);
+
+/// The expression in its stored type, with its widening casts taken off.
+Value createStored(OpBuilder &builder, Value weight);
+
+/// `weight`, cast to `elementType` unless it has that type.
+Value createCast(OpBuilder &builder, Value weight, Type elementType);
+
+/// Rows of all, kept in the type that they are stored in where it is one.
+Value createConcatRows(OpBuilder &builder, Location loc,
+                       ArrayRef<Value> weights);
+
+/// Where expressions over `weights` that `user` will read belong: before the
+/// outermost sublayer around it, whose body captures them, unless one of the
+/// weights is inside.
+Operation *getExpressionAnchor(Operation *user, ArrayRef<Value> weights);
+
+/// An operation that reads bytes of the weight, through any expression, and
+/// that `isKnown` does not hold for; null if there is none. A changed copy of
+/// the weight would have to stand beside the one that it reads.
+Operation *findOtherReader(Value weight,
+                           function_ref<bool(Operation *)> isKnown);
+
+/// The elements as doubles. Fails after a diagnostic.
+FailureOr<SmallVector<double>> readVector(Value weight);
+
+/// Whether all products of the columns of the matrix with `scale` are values
+/// of the type that the matrix is stored in. Reads the matrix, in blocks, only
+/// when the scale does not answer the question. Fails after a diagnostic.
+FailureOr<bool> isExactScale(Value matrix, ArrayRef<double> scale);
+
+} // namespace mlir::ffn
+
+#endif // FFN_MLIR_LIB_DIALECT_FFN_TRANSFORMS_WEIGHTFORMS_H
