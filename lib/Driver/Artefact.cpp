@@ -128,10 +128,18 @@ uint64_t Artefact::getSessionMemory() const {
 
 Error Artefact::run(llvm::MutableArrayRef<HostTensor> arguments,
                     std::vector<HostTensor> &results) {
+  llvm::SmallVector<HostTensor *, 32> pointers;
+  for (HostTensor &tensor : arguments)
+    pointers.push_back(&tensor);
+  return run(pointers, results);
+}
+
+Error Artefact::run(llvm::ArrayRef<HostTensor *> arguments,
+                    std::vector<HostTensor> &results) {
   const ffn_api &api = *library->model.api;
   llvm::SmallVector<ffn_tensor, 32> in, out;
-  for (HostTensor &tensor : arguments)
-    in.push_back(tensor.view());
+  for (HostTensor *tensor : arguments)
+    in.push_back(tensor->view());
   results.resize(outputs.size());
   for (auto [i, value] : llvm::enumerate(outputs)) {
     llvm::SmallVector<int64_t, 4> shape(value.shape.size());

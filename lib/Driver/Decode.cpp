@@ -32,36 +32,37 @@ static StringRef restOfCacheName(StringRef name) {
   return name;
 }
 
-Error LanguageModel::findValues() {
-  auto inputs = artefact->getInputs();
-  auto outputs = artefact->getOutputs();
+Expected<LanguageSignature>
+LanguageSignature::find(llvm::ArrayRef<Artefact::Value> inputs,
+                        llvm::ArrayRef<Artefact::Value> outputs) {
+  LanguageSignature found;
   llvm::SmallVector<int64_t> presents, pastInputs;
   for (auto [i, value] : llvm::enumerate(outputs)) {
     if (StringRef(value.name).starts_with("present"))
       presents.push_back(i);
     else if (value.name == "logits" && value.shape.size() == 3)
-      logitsOutput = i;
+      found.logits = i;
   }
   for (auto [i, value] : llvm::enumerate(outputs))
-    if (logitsOutput < 0 && value.dtype.code == 2 && value.shape.size() == 3)
-      logitsOutput = i;
-  if (logitsOutput < 0)
+    if (found.logits < 0 && value.dtype.code == 2 && value.shape.size() == 3)
+      found.logits = i;
+  if (found.logits < 0)
     return notALanguageModel("no output has logits [batch, sequence, vocab]");
-  vocabulary = outputs[logitsOutput].shape[2];
+  found.vocabulary = outputs[found.logits].shape[2];
   for (auto [i, value] : llvm::enumerate(inputs)) {
     if (isIntMatrix(value) && value.name == "attention_mask")
-      mask = i;
+      found.mask = i;
     else if (isIntMatrix(value) && value.name == "position_ids")
-      positionIds = i;
+      found.positionIds = i;
     else if (StringRef(value.name).starts_with("past"))
       pastInputs.push_back(i);
-    else if (isIntMatrix(value) && (ids < 0 || value.name == "input_ids"))
-      ids = i;
+    else if (isIntMatrix(value) && (found.ids < 0 || value.name == "input_ids"))
+      found.ids = i;
     else
       return notALanguageModel("input '" + value.name + "' is none of ids, " +
                                "mask, positions, past");
   }
-  if (ids < 0)
+  if (found.ids < 0)
     return notALanguageModel("no input has token ids [batch, sequence]");
   for (auto [number, input] : llvm::enumerate(pastInputs)) {
     const Artefact::Value &value = inputs[input];
@@ -86,8 +87,55 @@ Error LanguageModel::findValues() {
         outputs[output].dtype.bits != value.dtype.bits)
       return notALanguageModel("input '" + value.name + "' and output '" +
                                outputs[output].name + "' differ in type");
-    pasts.push_back({input, output, axis});
+    found.pasts.push_back({input, output, axis});
   }
+  return std::move(found);
+}
+
+Error LanguageSignature::clearPasts(
+    llvm::ArrayRef<Artefact::Value> types, int64_t rows,
+    llvm::MutableArrayRef<HostTensor> inputs) const {
+  for (const Past &past : pasts) {
+    const Artefact::Value &value = types[past.input];
+    llvm::SmallVector<int64_t, 4> shape = value.shape;
+    shape[past.axis] = 0;
+    for (int64_t &dim : shape)
+      if (dim < 0)
+        dim = rows;
+    if (Error error = inputs[past.input].reset(value.dtype, shape))
+      return error;
+  }
+  return Error::success();
+}
+
+Error LanguageSignature::fill(llvm::ArrayRef<Artefact::Value> types,
+                              llvm::ArrayRef<int64_t> text, int64_t rows,
+                              int64_t before,
+                              llvm::MutableArrayRef<HostTensor> inputs) const {
+  for (int64_t id : text)
+    if (id < 0 || (vocabulary >= 0 && id >= vocabulary))
+      return driverError("token id " + llvm::Twine(id) +
+                         " is outside of the vocabulary of " +
+                         llvm::Twine(vocabulary) + " [FFN-D206]");
+  int64_t count = text.size() / rows;
+  if (Error error = inputs[ids].reset(types[ids].dtype, {rows, count}))
+    return error;
+  for (auto [i, id] : llvm::enumerate(text))
+    inputs[ids].setInt(i, id);
+  if (mask >= 0) {
+    if (Error error =
+            inputs[mask].reset(types[mask].dtype, {rows, before + count}))
+      return error;
+    for (size_t i = 0; i < inputs[mask].getNumElements(); ++i)
+      inputs[mask].setInt(i, 1);
+  }
+  if (positionIds < 0)
+    return Error::success();
+  if (Error error =
+          inputs[positionIds].reset(types[positionIds].dtype, {rows, count}))
+    return error;
+  for (size_t i = 0; i < inputs[positionIds].getNumElements(); ++i)
+    inputs[positionIds].setInt(i, before + static_cast<int64_t>(i) % count);
   return Error::success();
 }
 
@@ -95,8 +143,11 @@ Expected<LanguageModel> LanguageModel::create(Artefact &artefact,
                                               int64_t batch) {
   LanguageModel model(artefact);
   model.batch = batch;
-  if (Error error = model.findValues())
-    return std::move(error);
+  auto signature =
+      LanguageSignature::find(artefact.getInputs(), artefact.getOutputs());
+  if (!signature)
+    return signature.takeError();
+  model.signature = std::move(*signature);
   if (Error error = model.reset())
     return std::move(error);
   return std::move(model);
@@ -106,52 +157,13 @@ Error LanguageModel::reset() {
   inputs.resize(artefact->getInputs().size());
   length = positions = 0;
   history.assign(batch, {});
-  for (const Past &past : pasts) {
-    const Artefact::Value &value = artefact->getInputs()[past.input];
-    llvm::SmallVector<int64_t, 4> shape = value.shape;
-    shape[past.axis] = 0;
-    for (int64_t &dim : shape)
-      if (dim < 0)
-        dim = batch;
-    if (Error error = inputs[past.input].reset(value.dtype, shape))
-      return error;
-  }
-  return Error::success();
-}
-
-Error LanguageModel::fillInputs(llvm::ArrayRef<int64_t> text, int64_t count) {
-  auto types = artefact->getInputs();
-  int64_t before = hasCache() ? length : 0;
-  if (Error error = inputs[ids].reset(types[ids].dtype, {batch, count}))
-    return error;
-  for (auto [i, id] : llvm::enumerate(text))
-    inputs[ids].setInt(i, id);
-  if (mask >= 0) {
-    if (Error error =
-            inputs[mask].reset(types[mask].dtype, {batch, before + count}))
-      return error;
-    for (size_t i = 0; i < inputs[mask].getNumElements(); ++i)
-      inputs[mask].setInt(i, 1);
-  }
-  if (positionIds >= 0) {
-    if (Error error =
-            inputs[positionIds].reset(types[positionIds].dtype, {batch, count}))
-      return error;
-    for (size_t i = 0; i < inputs[positionIds].getNumElements(); ++i)
-      inputs[positionIds].setInt(i, before + static_cast<int64_t>(i) % count);
-  }
-  return Error::success();
+  return signature.clearPasts(artefact->getInputs(), batch, inputs);
 }
 
 Error LanguageModel::feed(llvm::ArrayRef<int64_t> text) {
   if (text.empty() || text.size() % batch)
     return driverError("a step needs one token or more for each row "
                        "[FFN-D206]");
-  for (int64_t id : text)
-    if (id < 0 || (vocabulary >= 0 && id >= vocabulary))
-      return driverError("token id " + llvm::Twine(id) +
-                         " is outside of the vocabulary of " +
-                         llvm::Twine(vocabulary) + " [FFN-D206]");
   int64_t count = text.size() / batch;
   positions = count;
   std::vector<int64_t> whole;
@@ -163,15 +175,16 @@ Error LanguageModel::feed(llvm::ArrayRef<int64_t> text) {
     text = whole;
     positions = count = text.size() / batch;
   }
-  if (Error error = fillInputs(text, count))
+  if (Error error = signature.fill(artefact->getInputs(), text, batch,
+                                   hasCache() ? length : 0, inputs))
     return error;
   if (Error error = artefact->run(inputs, outputs))
     return error;
   length = hasCache() ? length + count : count;
   // The old past is the memory of the next present.
-  for (const Past &past : pasts)
+  for (const LanguageSignature::Past &past : signature.pasts)
     std::swap(inputs[past.input], outputs[past.output]);
-  const HostTensor &logits = outputs[logitsOutput];
+  const HostTensor &logits = outputs[signature.logits];
   if (logits.getShape()[0] != batch || logits.getShape()[1] != count)
     return notALanguageModel("logits of shape " + shapeName(logits.getShape()) +
                              " for " + llvm::Twine(count) + " tokens");
@@ -185,7 +198,7 @@ Error LanguageModel::feed(llvm::ArrayRef<int64_t> text) {
 }
 
 llvm::ArrayRef<float> LanguageModel::logits(int64_t position, int64_t row) {
-  const HostTensor &tensor = outputs[logitsOutput];
+  const HostTensor &tensor = outputs[signature.logits];
   llvm::ArrayRef<float> all = tensor.as<float>();
   if (tensor.getDtype().bits != 32)
     all = converted;

@@ -6,19 +6,29 @@
 
 #include "ffn-mlir/Pipelines/Compile.h"
 #include "ffn-mlir/Conversion/ModelToLinalg.h"
+#include "ffn-mlir/Dialect/CPU/IR/CPU.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "ffn-mlir/Target/CPU/Codegen.h"
 #include "ffn-mlir/Target/CPU/DenseWeight.h"
 #include "ffn-mlir/Target/CPU/Packing.h"
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Bufferization/IR/Bufferization.h"
 #include "mlir/Dialect/Bufferization/Transforms/OneShotAnalysis.h"
 #include "mlir/Dialect/Bufferization/Transforms/Passes.h"
 #include "mlir/Dialect/Bufferization/Transforms/Transforms.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Linalg/IR/Linalg.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/UB/IR/UBOps.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
 #include "llvm/ADT/ScopeExit.h"
@@ -382,8 +392,23 @@ LogicalResult Compiler::run() {
   return link(object);
 }
 
+void mlir::ffn::registerCompileDialects(DialectRegistry &registry) {
+  registry.insert<affine::AffineDialect, arith::ArithDialect,
+                  bufferization::BufferizationDialect, cf::ControlFlowDialect,
+                  cpu::CPUDialect, func::FuncDialect, linalg::LinalgDialect,
+                  LLVM::LLVMDialect, math::MathDialect, memref::MemRefDialect,
+                  scf::SCFDialect, tensor::TensorDialect, ub::UBDialect,
+                  vector::VectorDialect>();
+}
+
 LogicalResult mlir::ffn::compileModule(ModuleOp module,
                                        const CompileOptions &options,
                                        StringRef path) {
+  DialectRegistry registry;
+  registerCompileDialects(registry);
+  MLIRContext *ctx = module.getContext();
+  ctx->appendDialectRegistry(registry);
+  for (StringRef name : registry.getDialectNames())
+    ctx->getOrLoadDialect(name);
   return Compiler(module, options, path).run();
 }

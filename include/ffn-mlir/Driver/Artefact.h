@@ -62,6 +62,9 @@ public:
   /// outputs; memory of what is in it is used again.
   llvm::Error run(llvm::MutableArrayRef<HostTensor> arguments,
                   std::vector<HostTensor> &results);
+  /// The same on tensors that lie apart; a tensor may be given twice.
+  llvm::Error run(llvm::ArrayRef<HostTensor *> arguments,
+                  std::vector<HostTensor> &results);
 
   /// What it says of itself: info, inputs, outputs.
   llvm::json::Object toJSON() const;

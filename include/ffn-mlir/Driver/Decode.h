@@ -12,8 +12,7 @@
 
 namespace mlir::ffn {
 
-/// A compiled language model and the text that it has read. The signature is
-/// recognised by form:
+/// What the inputs and outputs of a language model are, recognised by form:
 ///   token ids       an integer input of rank 2, "input_ids" where there are
 ///                   several
 ///   attention_mask  integers [batch, all], filled with ones
@@ -22,16 +21,42 @@ namespace mlir::ffn {
 ///                   the name, else of the same number, is the next past
 ///   logits          the output of that name, else the first float output of
 ///                   rank 3
-/// Without past inputs the whole text is read again in each step.
+struct LanguageSignature {
+  struct Past {
+    int64_t input, output, axis;
+  };
+  /// -1 where there is none.
+  int64_t ids = -1, mask = -1, positionIds = -1, logits = -1;
+  /// -1 where the size of the logits is not static.
+  int64_t vocabulary = -1;
+  std::vector<Past> pasts;
+
+  /// The error says what is missing (FFN-D205).
+  static llvm::Expected<LanguageSignature>
+  find(llvm::ArrayRef<Artefact::Value> inputs,
+       llvm::ArrayRef<Artefact::Value> outputs);
+  /// Makes all inputs but the pasts for `ids`, rows of equal length one after
+  /// another, that follow `before` positions. Ids outside of the vocabulary are
+  /// refused (FFN-D206).
+  llvm::Error fill(llvm::ArrayRef<Artefact::Value> types,
+                   llvm::ArrayRef<int64_t> ids, int64_t rows, int64_t before,
+                   llvm::MutableArrayRef<HostTensor> inputs) const;
+  /// Makes the pasts empty.
+  llvm::Error clearPasts(llvm::ArrayRef<Artefact::Value> types, int64_t rows,
+                         llvm::MutableArrayRef<HostTensor> inputs) const;
+};
+
+/// A compiled language model and the text that it has read. Without past inputs
+/// the whole text is read again in each step.
 class LanguageModel {
 public:
   /// The error says what the signature lacks (FFN-D205).
   static llvm::Expected<LanguageModel> create(Artefact &artefact,
                                               int64_t batch = 1);
 
-  bool hasCache() const { return !pasts.empty(); }
+  bool hasCache() const { return !signature.pasts.empty(); }
   /// -1 where the size of the logits is not static.
-  int64_t getVocabularySize() const { return vocabulary; }
+  int64_t getVocabularySize() const { return signature.vocabulary; }
   /// Forgets the text.
   llvm::Error reset();
   /// Reads the ids, `batch` rows of equal length; the logits are those of
@@ -45,16 +70,9 @@ public:
 
 private:
   explicit LanguageModel(Artefact &artefact) : artefact(&artefact) {}
-  llvm::Error findValues();
-  llvm::Error fillInputs(llvm::ArrayRef<int64_t> ids, int64_t count);
-
-  struct Past {
-    int64_t input, output, axis;
-  };
   Artefact *artefact;
-  int64_t batch = 1, ids = -1, mask = -1, positionIds = -1, logitsOutput = -1;
-  int64_t vocabulary = -1, positions = 0, length = 0;
-  std::vector<Past> pasts;
+  LanguageSignature signature;
+  int64_t batch = 1, positions = 0, length = 0;
   std::vector<HostTensor> inputs, outputs;
   /// The rows read so far, where there is no cache.
   std::vector<std::vector<int64_t>> history;

@@ -19,7 +19,7 @@ namespace mlir::ffn {
 enum class EmitKind {
   SharedLibrary, // the artefact
   Executable,    // the same with a main that takes .npy files
-  Object,        // kernels and entry, without weights and runtime
+  Object,        // code and weights in one object, without the runtime
   LLVMIR,        // optimised LLVM IR as text
   Linalg         // linalg on tensors, as text
 };
@@ -42,6 +42,10 @@ struct CompileOptions {
   /// when it is gone, so that a tool can remove it when it is interrupted.
   std::function<void(StringRef)> onTemporaryFolder;
 };
+
+/// The dialects that `compileModule` loads into the context. A pass that
+/// compiles names them as its own.
+void registerCompileDialects(DialectRegistry &registry);
 
 /// Compiles @main of a model module (onnx.node, ffn ops, ffn.weight), which is
 /// left as it is, to `path`. The file appears under its name only when it is

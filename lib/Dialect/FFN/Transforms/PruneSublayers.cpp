@@ -7,6 +7,8 @@
 #include "NodeUtils.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Pipelines/Compile.h"
+#include "ffn-mlir/Search/SelectSublayers.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -22,11 +24,17 @@ namespace {
 struct PruneSublayers : mlir::ffn::impl::FFNPruneSublayersBase<PruneSublayers> {
   using FFNPruneSublayersBase::FFNPruneSublayersBase;
 
+  void getDependentDialects(DialectRegistry &registry) const override {
+    FFNPruneSublayersBase::getDependentDialects(registry);
+    if (!method.empty())
+      registerCompileDialects(registry);
+  }
+
   void runOnOperation() override {
-    if (only.empty())
-      return;
-    if (failed(checkNames()))
+    if (failed(method.empty() ? checkNames() : search()))
       return signalPassFailure();
+    if (selected.empty())
+      return;
     // Everything is checked before anything is changed.
     SmallVector<Plan> plans;
     bool ok = true;
@@ -65,6 +73,30 @@ private:
 
   llvm::StringSet<> selected;
   llvm::MapVector<func::FuncOp, SmallVector<State>> removedStates;
+
+  LogicalResult search() {
+    if (!only.empty())
+      return emitError(getOperation().getLoc(),
+                       "options 'only' and 'method' exclude each other "
+                       "[FFN-P111]");
+    SelectOptions options;
+    options.method = method;
+    options.metric = metric;
+    options.cpu = cpu;
+    options.count = count;
+    options.ratio = ratio;
+    options.protect = protect;
+    options.kinds.assign(kinds.begin(), kinds.end());
+    options.maxEvaluations = evaluations;
+    options.calibration = {calib, tokenizer, samples, length, seed};
+    FailureOr<SmallVector<std::string>> names =
+        selectSublayers(getOperation(), options);
+    if (failed(names))
+      return failure();
+    for (const std::string &name : *names)
+      selected.insert(name);
+    return success();
+  }
 
   LogicalResult checkNames() {
     llvm::SetVector<StringRef> known;

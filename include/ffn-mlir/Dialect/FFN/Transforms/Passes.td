@@ -128,10 +128,11 @@ def FFNMaterializeWeights : Pass<"ffn-materialize-weights", "::mlir::ModuleOp"> 
 }
 
 def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
-  let summary = "Remove residual addends by name";
+  let summary = "Remove residual addends by name, or those that matter least";
   let description = [{
-    **What.** Takes the named addends out of their sublayers; a sublayer whose
-    last addend goes is replaced by its residual. Of a pre-norm sublayer
+    **What.** Takes addends out of their sublayers: those named by `only`, or
+    all of the `count` (or `ratio`, rounded half up) sublayers that a `method`
+    chooses. A sublayer whose last addend goes is replaced by its residual. Of a pre-norm sublayer
     nothing remains; behind a post-norm one the norm stays, `y = norm(x)`,
     unless `with-norm` removes it.
 
@@ -143,6 +144,19 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
     past argument is returned unchanged. Remarks say which. An extra result
     that is used otherwise refuses the removal.
 
+    **Methods.** The model is compiled once in pieces and run on samples from
+    `calib`, without the candidates; labels are never looked at.
+    - `finercut` (arXiv 2405.18218): greedily, round by round, the sublayer
+      without which the logits move least from those of the original. Of n
+      candidates those of the first floor(n protect / 2) + 1 blocks are open
+      only when floor(n protect) + 1 are gone. `protect=0` opens all.
+    - `block-influence` (ShortGPT, arXiv 2403.03853): least 1 - cos between the
+      residual before and behind the sublayer.
+    - `evopress` (arXiv 2410.14649): evolution of the whole set at a fixed
+      budget, from a seeded draw; swaps stay within a kind.
+    - `random`: a seeded draw, to compare with.
+    A remark at every sublayer says its place and score, or why it stays.
+
     **Before and after.** `{only=layers.0.mlp}`:
     ```mlir
     %y = ffn.sublayer [#ffn.addend<ffn "layers.0.mlp">](%x) : (tensor<?x4xf32>) -> tensor<?x4xf32> { ... }
@@ -153,12 +167,25 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
     ```
 
     **Numerical class.** approximate: measure it with `ffnc compare`. Without
-    names the module is unchanged.
+    names and with a count of 0 the module is unchanged.
   }];
   let options = [
     ListOption<"only", "only", "std::string", "Names of the addends to remove">,
     Option<"withNorm", "with-norm", "bool", "false", "Also remove the norm behind a post-norm sublayer">,
-    Option<"keepSignature", "keep-signature", "bool", "false", "Return past arguments unchanged instead of removing them">
+    Option<"keepSignature", "keep-signature", "bool", "false", "Return past arguments unchanged instead of removing them">,
+    Option<"method", "method", "std::string", [{""}], "finercut, block-influence, evopress or random">,
+    Option<"count", "count", "unsigned", "0", "Sublayers that the method removes">,
+    Option<"ratio", "ratio", "double", "0.0", "The same as a share of the candidates, rounded half up">,
+    ListOption<"kinds", "kinds", "std::string", "Kinds that the method may remove (attention, ffn, ...); all by default">,
+    Option<"metric", "metric", "std::string", [{"js"}], "Distance of logits: js, js-reverse, angular, norm or kl">,
+    Option<"protect", "protect", "double", "0.4", "finercut: exclusion rate of early blocks; 0 protects none">,
+    Option<"calib", "calib", "std::string", [{""}], "Samples: text, token lists (.json), a folder of them, or an .npz archive of inputs">,
+    Option<"tokenizer", "tokenizer", "std::string", [{""}], "Tokenizer in JSON form; without: bytes">,
+    Option<"samples", "samples", "unsigned", "10", "Number of samples">,
+    Option<"length", "length", "unsigned", "256", "Tokens of a sample">,
+    Option<"seed", "seed", "uint64_t", "0", "Of the choice of samples and of random draws">,
+    Option<"evaluations", "evaluations", "unsigned", "0", "evopress: at most so many runs over all samples; 0: generations as published">,
+    Option<"cpu", "cpu", "std::string", [{"native"}], "Instruction set level of the model that is run">
   ];
   let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
 }

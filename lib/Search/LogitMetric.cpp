@@ -1,0 +1,121 @@
+//===- LogitMetric.cpp - How far logits moved -----------------------------===//
+//
+// Part of ffn-mlir, under the Apache License v2.0.
+//
+//===----------------------------------------------------------------------===//
+
+#include "ffn-mlir/Driver/Metrics.h"
+#include "ffn-mlir/Search/LayerSearch.h"
+#include "llvm/ADT/StringSwitch.h"
+#include <cmath>
+#include <limits>
+
+using namespace mlir::ffn;
+using llvm::ArrayRef;
+
+std::optional<LogitMetric> mlir::ffn::parseLogitMetric(llvm::StringRef name) {
+  return llvm::StringSwitch<std::optional<LogitMetric>>(name)
+      .Case("js", LogitMetric::JS)
+      .Case("js-reverse", LogitMetric::JSReverse)
+      .Case("angular", LogitMetric::Angular)
+      .Case("norm", LogitMetric::Norm)
+      .Case("kl", LogitMetric::KL)
+      .Default(std::nullopt);
+}
+
+/// log softmax in float64.
+static void logSoftmax(ArrayRef<float> logits, std::vector<double> &result) {
+  double top = -std::numeric_limits<double>::infinity(), sum = 0;
+  for (float x : logits)
+    top = std::max<double>(top, x);
+  result.resize(logits.size());
+  for (float x : logits)
+    sum += std::exp(x - top);
+  double shift = top + std::log(sum);
+  for (auto [out, x] : llvm::zip_equal(result, logits))
+    out = x - shift;
+}
+
+/// Sum over the classes of one row; terms of probability zero are zero.
+static double jensenShannon(ArrayRef<double> p, ArrayRef<double> q,
+                            bool reverse) {
+  double sum = 0;
+  for (auto [logP, logQ] : llvm::zip_equal(p, q)) {
+    double a = std::exp(logP), b = std::exp(logQ), m = (a + b) / 2;
+    if (!(m > 0)) {
+      if (std::isnan(m))
+        return m;
+      continue;
+    }
+    double logM = std::log(m);
+    if (reverse)
+      sum += m * (logM - (logP + logQ) / 2);
+    else
+      sum +=
+          ((a > 0 ? a * (logP - logM) : 0) + (b > 0 ? b * (logQ - logM) : 0)) /
+          2;
+  }
+  return sum;
+}
+
+static double angle(ArrayRef<float> p, ArrayRef<float> q) {
+  double product = 0, a = 0, b = 0;
+  for (auto [x, y] : llvm::zip_equal(p, q)) {
+    product += double(x) * y;
+    a += double(x) * x;
+    b += double(y) * y;
+  }
+  if (a == 0 || b == 0)
+    return a == b ? 0 : std::acos(0.0);
+  return std::acos(std::clamp(product / std::sqrt(a * b), -1.0, 1.0));
+}
+
+static std::vector<float> toFloats(const HostTensor &tensor) {
+  std::vector<float> values(tensor.getNumElements());
+  for (auto [i, value] : llvm::enumerate(values))
+    value = static_cast<float>(tensor.getDouble(i));
+  return values;
+}
+
+double mlir::ffn::measureLogits(LogitMetric metric, const HostTensor &reference,
+                                const HostTensor &candidate) {
+  std::vector<float> convertedP, convertedQ;
+  auto view = [](const HostTensor &tensor, std::vector<float> &converted) {
+    if (tensor.getDtype().code == 2 && tensor.getDtype().bits == 32)
+      return tensor.as<float>();
+    converted = toFloats(tensor);
+    return ArrayRef<float>(converted);
+  };
+  ArrayRef<float> p = view(reference, convertedP),
+                  q = view(candidate, convertedQ);
+  ArrayRef<int64_t> shape = reference.getShape();
+  if (p.empty() || p.size() != q.size() || shape.empty())
+    return 0;
+  size_t classes = shape.back(), rows = p.size() / classes;
+  double sum = 0;
+  if (metric == LogitMetric::Norm) {
+    size_t size = p.size() / shape.front();
+    for (size_t begin = 0; begin < p.size(); begin += size) {
+      double squares = 0;
+      for (size_t i = begin; i < begin + size; ++i)
+        squares += (double(p[i]) - q[i]) * (double(p[i]) - q[i]);
+      sum += std::sqrt(squares);
+    }
+    return sum / shape.front();
+  }
+  std::vector<double> logP, logQ;
+  for (size_t row = 0; row < rows; ++row) {
+    ArrayRef<float> a = p.slice(row * classes, classes),
+                    b = q.slice(row * classes, classes);
+    if (metric == LogitMetric::Angular) {
+      sum += angle(a, b);
+    } else if (metric == LogitMetric::KL) {
+      sum += klDivergence(a, b);
+    } else {
+      logSoftmax(a, logP);
+      logSoftmax(b, logQ);
+      sum += jensenShannon(logP, logQ, metric == LogitMetric::JSReverse);
+    }
+  }
+  return sum / (metric == LogitMetric::JSReverse ? rows * classes : rows);
+}

@@ -1,0 +1,134 @@
+"""ffn-prune-sublayers with a method: what the search says is what ONNX Runtime measures."""
+import os
+import pathlib
+import re
+import subprocess
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("FFN_BUILD_DIR", ROOT / "build" / "release"))
+MODEL = ROOT / "examples" / "pycode-lm" / "pycode-lm.onnx"
+TEXT = ROOT / "examples" / "pycode-lm" / "train.py"
+NAMES = [f"model.layers.{i}.{kind}" for i in range(8) for kind in ("self_attn", "mlp")]
+
+
+def search(options, output=os.devnull, model=MODEL):
+    return subprocess.run(
+        [BUILD / "bin" / "ffn-opt", model, f"--pass-pipeline=builtin.module(ffn-raise,ffn-prune-sublayers{{{options}}})", "-o", output],
+        capture_output=True, text=True, timeout=300)
+
+
+def order(done):
+    """(name, score) in the order of removal."""
+    found = re.findall(r": '(\S+)' is number (\d+) of \d+ to go(?:, score (\S+))?", done.stderr)
+    return [(name, float(score or "nan")) for name, number, score in sorted(found, key=lambda f: int(f[1]))]
+
+
+def export(tmp_path, removed):
+    path = tmp_path / ("-".join(removed) + ".onnx" if removed else "original.onnx")
+    passes = f"ffn-raise,ffn-prune-sublayers{{only={','.join(removed)}}},ffn-decompose" if removed else "ffn-raise,ffn-decompose"
+    done = subprocess.run([BUILD / "bin" / "ffnc", "compile", MODEL, "--emit=onnx", "-o", path, f"--pass-pipeline=builtin.module({passes})"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def logits(path, windows):
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return [session.run(None, {"input_ids": w[None]})[0][0].astype(np.float64) for w in windows]
+
+
+def jensen_shannon(reference, candidate):
+    total = 0
+    for p, q in zip(reference, candidate, strict=True):
+        p, q = (np.exp(x - x.max(-1, keepdims=True)) for x in (p, q))
+        p, q = p / p.sum(-1, keepdims=True), q / q.sum(-1, keepdims=True)
+        m = (p + q) / 2
+        total += np.mean(np.sum(p * np.log(p / m) + q * np.log(q / m), -1) / 2)
+    return total / len(reference)
+
+
+def test_first_choice_is_the_least_of_all(tmp_path):
+    """Without protection, one sublayer: the minimum over all sixteen, measured with ONNX Runtime on the same windows."""
+    text = TEXT.read_bytes()[:128 * 3]
+    (tmp_path / "calib.txt").write_bytes(text)
+    done = search(f"method=finercut count=1 protect=0 samples=3 length=128 calib={tmp_path / 'calib.txt'}")
+    assert done.returncode == 0, done.stderr
+    windows = np.frombuffer(text, np.uint8).astype(np.int64).reshape(3, 128)
+    reference = logits(export(tmp_path, []), windows)
+    scores = {name: jensen_shannon(reference, logits(export(tmp_path, [name]), windows)) for name in NAMES}
+    (name, score), = order(done)
+    assert name == min(scores, key=scores.get)
+    assert score == pytest.approx(scores[name], rel=1e-4)
+    assert done.stderr.count("stays: others matter less") == 15
+
+
+def test_greedy_order_and_protection(tmp_path):
+    """floor(16 * 0.4 / 2) + 1 = 4 blocks are protected; every step scores against the original model."""
+    calib = f"samples=2 length=96 calib={TEXT}"
+    done = search(f"method=finercut ratio=0.25 {calib}", tmp_path / "m.mlir")
+    assert done.returncode == 0, done.stderr
+    steps = order(done)
+    assert len(steps) == 4 and all(int(name.split(".")[2]) >= 4 for name, _ in steps)
+    assert done.stderr.count("early blocks are protected") == 8
+    again = search(f"method=finercut ratio=0.25 {calib}")
+    assert order(again) == steps
+    # What is left is what remains of the model.
+    text = (tmp_path / "m.mlir").read_text()
+    assert text.count("ffn.sublayer [") == 12 and not any(f'"{name}"' in text for name, _ in steps)
+    # The budget beyond the unprotected half, and beyond floor(6.4) + 1 removals, opens the rest.
+    most = search(f"method=finercut count=12 {calib}")
+    assert order(most)[:4] == steps and len(order(most)) == 12
+
+
+def test_kinds(tmp_path):
+    done = search(f"method=finercut count=2 protect=0 kinds=ffn samples=2 length=64 calib={TEXT}")
+    assert done.returncode == 0, done.stderr
+    assert all(name.endswith("mlp") for name, _ in order(done))
+    assert done.stderr.count("its kind is not among those asked for") == 8
+
+
+def test_random_and_evolution(tmp_path):
+    calib = f"samples=2 length=48 calib={TEXT}"
+    distance = lambda done: float(re.search(r"from the original \(\S+\) (\S+),", done.stderr)[1])
+    one, two = (search(f"method=random count=4 seed={seed} metric=kl {calib}") for seed in (1, 2))
+    draws = [[name for name, _ in order(done)] for done in (one, two)]
+    assert all(len(set(names)) == 4 for names in draws) and draws[0] != draws[1]
+    better = search(f"method=evopress count=4 seed=1 metric=kl evaluations=60 {calib}")
+    assert len(order(better)) == 4 and distance(better) < distance(one)
+    influence = [score for _, score in order(search(f"method=block-influence count=5 {calib}"))]
+    assert influence == sorted(influence) and influence[0] > 0
+
+
+def test_neutral(tmp_path):
+    a, b = tmp_path / "a.mlir", tmp_path / "b.mlir"
+    assert search(f"method=finercut count=0 calib={TEXT}", a).returncode == 0
+    assert search("", b).returncode == 0
+    assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.parametrize("options, code", [
+    ("method=best count=1 calib=x", "FFN-P111"),
+    ("method=finercut count=1 metric=cosine calib=x", "FFN-P111"),
+    ("method=finercut count=1", "FFN-P111"),
+    ("method=finercut ratio=1.5 calib=x", "FFN-P111"),
+    ("method=finercut count=1 kinds=mlp calib=x", "FFN-P111"),
+    ("method=finercut only=model.layers.0.mlp calib=x", "FFN-P111"),
+    (f"method=finercut count=17 calib={TEXT}", "FFN-P112"),
+    ("method=finercut count=1 calib=/nonexistent.txt", "FFN-D203"),
+    (f"method=finercut count=1 samples=0 calib={TEXT}", "FFN-D209"),
+    (f"method=finercut count=1 cpu=z80 calib={TEXT}", "FFN-C303"),
+])
+def test_errors(options, code):
+    done = search(options)
+    assert done.returncode == 1 and f"[{code}]" in done.stderr and not done.stdout
+
+
+def test_model_without_sublayers(tmp_path):
+    done = subprocess.run(
+        [BUILD / "bin" / "ffn-opt", MODEL, f"--pass-pipeline=builtin.module(ffn-prune-sublayers{{method=finercut count=1 calib={TEXT}}})"],
+        capture_output=True, text=True)
+    assert done.returncode == 1 and "[FFN-P110]" in done.stderr
