@@ -340,7 +340,7 @@ LogicalResult Compiler::run() {
     return failure();
   if (failed(createFolder()))
     return failure();
-  auto cleanUp = llvm::make_scope_exit([&] {
+  llvm::scope_exit cleanUp([&] {
     llvm::sys::fs::remove_directories(folder);
     if (options.onTemporaryFolder)
       options.onTemporaryFolder("");

@@ -97,9 +97,8 @@ TEST_P(StagedModelTest, MaskedEqualsDeletedAndRestartEqualsFullRun) {
   StagedModel::State plain = model->begin(sample());
   ASSERT_FALSE(bool(model->run(plain, none, 0, 0)));
   EXPECT_EQ(bytes(model->getResult(plain, 0)), runRemoved({}, sample()));
-  for (ArrayRef<unsigned> removed : std::initializer_list<ArrayRef<unsigned>>{
-           ArrayRef<unsigned>{0u}, ArrayRef<unsigned>{15u},
-           ArrayRef<unsigned>{3u, 4u, 10u}}) {
+  const std::vector<std::vector<unsigned>> cases = {{0}, {15}, {3, 4, 10}};
+  for (const std::vector<unsigned> &removed : cases) {
     llvm::BitVector mask(16);
     std::vector<std::string> names;
     for (unsigned i : removed) {
