@@ -314,12 +314,17 @@ def test_inspect_tells_the_signature(by_hand, compiled):
     assert "input     input_ids  int64 [batch, sequence]" in text and "features" in text and "bytes" in text
 
 
+def start(arguments, **options):
+    """A process that a signal ends, also where the tests run as a background job of a shell, which ignores SIGINT."""
+    default = lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=default, **options)
+
+
 def test_interrupt_leaves_no_file(by_hand, tmp_path):
     """x[0] = -1 makes the model sleep for 0.4 s a run."""
     np.savez(tmp_path / "in.npz", **{"x": np.full((1, 1), -1, np.float32), "past.0": np.zeros((1, 0), np.float32)})
     for number in (signal.SIGINT, signal.SIGTERM):
-        running = subprocess.Popen([str(FFNC), "run", str(by_hand), "--input", str(tmp_path / "in.npz"), "--output-dir",
-                                    str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        running = start([str(FFNC), "run", str(by_hand), "--input", str(tmp_path / "in.npz"), "--output-dir", str(tmp_path / "out")])
         deadline = time.monotonic() + 10
         while by_hand.name not in pathlib.Path(f"/proc/{running.pid}/maps").read_text() and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -330,8 +335,7 @@ def test_interrupt_leaves_no_file(by_hand, tmp_path):
 
 def test_interrupt_while_compiling_leaves_no_folder(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    running = subprocess.Popen([str(FFNC), "bench", str(BUNDLED / "pycode-lm.onnx")], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, env=environment, start_new_session=True)
+    running = start([str(FFNC), "bench", str(BUNDLED / "pycode-lm.onnx")], env=environment, start_new_session=True)
     deadline = time.monotonic() + 20
     while not list(tmp_path.rglob("*.o")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -344,8 +348,7 @@ def test_interrupt_while_compiling_leaves_no_folder(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("stage", ["weights.o", "kernels.o"])
 def test_interrupt_of_compile_leaves_nothing(stage, number, tmp_path):
-    running = subprocess.Popen([str(FFNC), "compile", str(BUNDLED / "pycode-lm.onnx"), "-o", str(tmp_path / "m.so")],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    running = start([str(FFNC), "compile", str(BUNDLED / "pycode-lm.onnx"), "-o", str(tmp_path / "m.so")])
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("m.so.tmp-*/" + stage)) and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.001)
