@@ -187,8 +187,6 @@ def report(found):
         print(f"{row['name']:24}{row['file_bytes']:>14,}{row['tokens_per_second']:>11,.0f}"
               f"{row['bits_per_byte']:>11.4f}{row['largest_logit_difference']:>18.1e}")
     print(f"removed: {' and '.join(found['removed'])}, the cheapest two of {len(found['trials'])} trials on module wsgiref")
-    if any(row["file_bytes"] > rows[0]["file_bytes"] for row in rows[1:]):
-        print("A row is bigger than the original where weights were folded: products of float16 weights are kept in float32.")
     for name, text in found["samples"].items():
         print(f"\n--- {name}, temperature 0.7, seed 0\n{text}\n---")
 
