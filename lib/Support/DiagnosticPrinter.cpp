@@ -55,16 +55,16 @@ DiagnosticPrinter::DiagnosticPrinter(MLIRContext *ctx, StringRef file,
 }
 
 void DiagnosticPrinter::handle(Diagnostic &diagnostic) {
-  if (diagnostic.getSeverity() == DiagnosticSeverity::Remark && !showRemarks)
-    return;
   CollectedDiagnostic entry;
   entry.severity = diagnostic.getSeverity();
   entry.message = diagnostic.str();
   entry.code = findCode(entry.message).str();
   if (entry.severity == DiagnosticSeverity::Error)
     ++numErrors;
+  bool shown =
+      os && (showRemarks || entry.severity != DiagnosticSeverity::Remark);
   auto print = [&](Diagnostic &d, StringRef text) {
-    if (os)
+    if (shown)
       *os << getPlace(d.getLocation(), file) << getSeverityText(d.getSeverity())
           << text << '\n';
   };

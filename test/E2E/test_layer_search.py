@@ -1,4 +1,5 @@
 """ffn-prune-sublayers with a method: what the search says is what ONNX Runtime measures."""
+import json
 import os
 import pathlib
 import re
@@ -108,6 +109,20 @@ def test_neutral(tmp_path):
     assert search(f"method=finercut count=0 calib={TEXT}", a).returncode == 0
     assert search("", b).returncode == 0
     assert a.read_bytes() == b.read_bytes()
+
+
+def test_in_one_command(tmp_path):
+    """ffnc searches, removes and compiles; the options it was given outlive the links of the search."""
+    passes = f"builtin.module(ffn-raise,ffn-prune-sublayers{{method=finercut count=1 protect=0 kinds=ffn samples=1 length=32 calib={TEXT}}})"
+    done = subprocess.run([BUILD / "bin" / "ffnc", "compile", MODEL, "-o", tmp_path / "m.so", "--json", "--remarks", "--opt-level=1", f"--pass-pipeline={passes}"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["output"] == str(tmp_path / "m.so") and found["bytes"] == (tmp_path / "m.so").stat().st_size
+    gone = [remark for remark in found["remarks"] if "is number 1 of 1 to go" in remark]
+    assert len(gone) == 1 and f"remark: {gone[0]}" in done.stderr
+    assert sum("stays" in remark for remark in found["remarks"]) == 15
+    assert not (tmp_path / "m.so.weights").exists() and [path.name for path in tmp_path.iterdir()] == ["m.so"]
 
 
 @pytest.mark.parametrize("options, code", [

@@ -73,6 +73,10 @@ static cl::opt<std::string> weightsDir("weights-dir",
                                        cl::desc("folder of the weights of an "
                                                 ".mlir model"),
                                        cl::sub(verb.command));
+static cl::opt<bool> remarks("remarks",
+                             cl::desc("print what the passes did, and why not "
+                                      "where they did nothing"),
+                             cl::sub(verb.command));
 static cl::opt<bool> strict("strict",
                             cl::desc("refuse exporters' habits that are "
                                      "otherwise accepted with a warning"),
@@ -116,13 +120,19 @@ static int emitNative(ModuleOp module, ffn::EmitKind kind) {
 
 /// What was written, for --json.
 static int report(llvm::StringRef file, llvm::StringRef kind,
-                  llvm::sys::TimePoint<> begin) {
+                  llvm::sys::TimePoint<> begin,
+                  llvm::ArrayRef<ffn::CollectedDiagnostic> diagnostics) {
   double seconds =
       std::chrono::duration<double>(std::chrono::system_clock::now() - begin)
           .count();
   llvm::json::Object result{{"output", llvm::json::fixUTF8(file)},
                             {"emit", kind},
                             {"seconds", seconds}};
+  llvm::json::Array said;
+  for (const ffn::CollectedDiagnostic &entry : diagnostics)
+    if (entry.severity == DiagnosticSeverity::Remark)
+      said.push_back(llvm::json::fixUTF8(entry.message));
+  result["remarks"] = std::move(said);
   llvm::sys::fs::file_status status;
   if (!llvm::sys::fs::status(file, status))
     result["bytes"] = static_cast<int64_t>(status.getSize());
@@ -158,11 +168,8 @@ static int compile() {
       failed(parsePassPipeline(pipelineText, llvm::errs())))
     return Usage;
   std::unique_ptr<MLIRContext> context = makeContext();
-  // A copy of the name: linking resets the options of the command line.
-  std::string name = model, outputName = output;
-  bool wantsJSON = asJson;
-  ffn::DiagnosticPrinter printer(context.get(), name, &llvm::errs(),
-                                 /*showRemarks=*/false);
+  std::string name = model;
+  ffn::DiagnosticPrinter printer(context.get(), name, &llvm::errs(), remarks);
   ffn::ImportOptions import;
   import.strict = strict;
   progress("reading " + name);
@@ -178,9 +185,9 @@ static int compile() {
     if (failed(runPipeline(*module, pipeline)))
       return Diagnosed;
   }
-  progress("writing " + outputName);
+  progress("writing " + output);
   int code = toONNX ? emitONNX(*module) : emitNative(*module, *kind);
-  if (code == Done && wantsJSON)
-    return report(outputName, kindName, begin);
+  if (code == Done && asJson)
+    return report(output, kindName, begin, printer.getCollected());
   return code;
 }

@@ -38,7 +38,7 @@ llvm::StringRef findCode(llvm::StringRef message);
 class DiagnosticPrinter : public ScopedDiagnosticHandler {
 public:
   /// `file` starts each line, unless the location names another file. A null
-  /// stream collects only.
+  /// stream collects only, and so it is with remarks unless they are shown.
   DiagnosticPrinter(MLIRContext *ctx, llvm::StringRef file,
                     llvm::raw_ostream *os, bool showRemarks = true);
 

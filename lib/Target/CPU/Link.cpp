@@ -11,6 +11,7 @@
 
 #include "ffn-mlir/Target/CPU/Codegen.h"
 #include "lld/Common/Driver.h"
+#include "llvm/Support/CommandLine.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include <dlfcn.h>
@@ -51,6 +52,42 @@ static std::vector<std::string> findSystemLibraries() {
   });
   return paths;
 }
+
+namespace {
+/// lld resets every option of the process and parses its own -mllvm ones.
+/// Those of the calling program are out of its sight while this lives.
+class HiddenOptions {
+public:
+  HiddenOptions() {
+    for (llvm::cl::SubCommand *command : llvm::cl::getRegisteredSubcommands()) {
+      Saved &entry = saved.emplace_back();
+      entry.command = command;
+      exchange(entry);
+    }
+  }
+  ~HiddenOptions() {
+    for (Saved &entry : saved)
+      exchange(entry);
+  }
+  HiddenOptions(const HiddenOptions &) = delete;
+
+private:
+  struct Saved {
+    llvm::cl::SubCommand *command;
+    SmallVector<llvm::cl::Option *, 4> positional, sinks;
+    llvm::DenseMap<StringRef, llvm::cl::Option *> named;
+    llvm::cl::Option *consumeAfter = nullptr;
+  };
+  std::vector<Saved> saved;
+
+  static void exchange(Saved &entry) {
+    entry.positional.swap(entry.command->PositionalOpts);
+    entry.sinks.swap(entry.command->SinkOpts);
+    entry.named.swap(entry.command->OptionsMap);
+    std::swap(entry.consumeAfter, entry.command->ConsumeAfterOpt);
+  }
+};
+} // namespace
 
 LogicalResult mlir::ffn::linkArtefact(const LinkOptions &options,
                                       std::string &error) {
@@ -113,8 +150,12 @@ LogicalResult mlir::ffn::linkArtefact(const LinkOptions &options,
     pointers.push_back(arg.c_str());
   std::string out, text;
   llvm::raw_string_ostream outStream(out), errStream(text);
-  lld::Result result = lld::lldMain(pointers, outStream, errStream,
-                                    {{lld::Gnu, &lld::elf::link}});
+  lld::Result result;
+  {
+    HiddenOptions hidden;
+    result = lld::lldMain(pointers, outStream, errStream,
+                          {{lld::Gnu, &lld::elf::link}});
+  }
   llvm::sys::fs::remove(scriptPath);
   usable = result.canRunAgain;
   if (result.retCode != 0) {
