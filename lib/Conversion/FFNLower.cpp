@@ -101,12 +101,38 @@ static Value lowerFeedForward(LowerScope &scope, FeedForwardOp op,
   return linear(scope, hidden, down, downBias);
 }
 
+void mlir::ffn::checkAttentionSizes(LowerScope &scope,
+                                    ArrayRef<SmallVector<OpFoldResult>> sizes) {
+  ArrayRef<OpFoldResult> q = sizes[0], k = sizes[1], v = sizes[2];
+  auto check = [&](Value holds) {
+    scope.check(holds, LowerScope::CheckKind::Shape);
+  };
+  std::pair<OpFoldResult, OpFoldResult> pairs[] = {
+      {q[0], k[0]}, {q[0], v[0]}, {k[1], v[1]}, {k[2], v[2]}, {q[3], k[3]}};
+  for (auto [a, b] : pairs)
+    if (a != b)
+      check(equalIndex(scope, a, b));
+  if (sizes.size() < 4)
+    return;
+  OpFoldResult scores[] = {q[0], q[1], q[2], k[2]};
+  for (auto [size, full] :
+       llvm::zip(llvm::reverse(sizes[3]), llvm::reverse(scores)))
+    if (size != full && !isConstantIntValue(size, 1))
+      check(arith::OrIOp::create(
+          scope.builder, scope.loc, equalIndex(scope, size, full),
+          equalIndex(scope, size, staticSize(scope, 1))));
+}
+
 static FailureOr<Value> lowerAttention(LowerScope &scope, AttentionOp op,
                                        ArrayRef<Value> operands) {
   OpBuilder &b = scope.builder;
   Value q = operands[0], k = operands[1], v = operands[2];
   Value mask = operands.size() > 3 ? operands[3] : Value();
   Sizes sq = scope.sizes(q), sk = scope.sizes(k), sv = scope.sizes(v);
+  SmallVector<Sizes> all{sq, sk, sv};
+  if (mask)
+    all.push_back(scope.sizes(mask));
+  checkAttentionSizes(scope, all);
   int64_t heads = *getConstantIntValue(sq[1]);
   int64_t groups = *getConstantIntValue(sk[1]);
   OpFoldResult group = staticSize(scope, groups);

@@ -174,7 +174,7 @@ Value mlir::ffn::refineType(LowerScope &scope, Value tensor) {
 // Broadcasting
 //===----------------------------------------------------------------------===//
 
-static Value equalIndex(LowerScope &scope, OpFoldResult a, OpFoldResult b) {
+Value mlir::ffn::equalIndex(LowerScope &scope, OpFoldResult a, OpFoldResult b) {
   return arith::CmpIOp::create(scope.builder, scope.loc,
                                arith::CmpIPredicate::eq, sizeValue(scope, a),
                                sizeValue(scope, b));

@@ -183,6 +183,16 @@ NormResult mlir::ffn::normalize(LowerScope &scope, Value input, int64_t axis,
     dims.push_back(i);
     reduced.push_back(sizes[i]);
   }
+  // Parameters have the normalised shape or broadcast to it, never beyond it.
+  for (Value parameter : {scale, bias})
+    if (parameter)
+      for (auto [own, size] : llvm::zip(llvm::reverse(scope.sizes(parameter)),
+                                        llvm::reverse(sizes)))
+        if (own != size && !isConstantIntValue(own, 1))
+          scope.check(arith::OrIOp::create(
+                          b, scope.loc, equalIndex(scope, own, size),
+                          equalIndex(scope, own, staticSize(scope, 1))),
+                      LowerScope::CheckKind::Shape);
   Value count = sizeValue(scope, productOf(scope, reduced));
   Value countInt =
       arith::IndexCastOp::create(b, scope.loc, b.getI64Type(), count);
@@ -287,10 +297,8 @@ FailureOr<Value> mlir::ffn::matmul(LowerScope &scope, Value a, Value w) {
                            kw = getConstantIntValue(sw[sw.size() - 2]);
     if (ka && kw)
       return failure();
-    Value same = arith::CmpIOp::create(
-        scope.builder, scope.loc, arith::CmpIPredicate::eq,
-        sizeValue(scope, sa.back()), sizeValue(scope, sw[sw.size() - 2]));
-    scope.check(same, LowerScope::CheckKind::Shape);
+    scope.check(equalIndex(scope, sa.back(), sw[sw.size() - 2]),
+                LowerScope::CheckKind::Shape);
   }
   FailureOr<Sizes> batch =
       broadcastSizes(scope, {Sizes(ArrayRef(sa).drop_back(2)),
@@ -337,9 +345,12 @@ FailureOr<Value> mlir::ffn::matmul(LowerScope &scope, Value a, Value w) {
 Value mlir::ffn::linear(LowerScope &scope, Value x, Value weight, Value bias) {
   MLIRContext *ctx = scope.builder.getContext();
   x = refineType(scope, x);
-  Sizes sizes = scope.sizes(x);
+  Sizes sizes = scope.sizes(x), own = scope.sizes(weight);
   int64_t lead = sizes.size() - 1;
-  sizes.back() = scope.sizes(weight)[0];
+  if (sizes.back() != own[1])
+    scope.check(equalIndex(scope, sizes.back(), own[1]),
+                LowerScope::CheckKind::Shape);
+  sizes.back() = own[0];
   auto d = [&](int64_t i) { return getAffineDimExpr(i, ctx); };
   SmallVector<AffineExpr> in, out;
   for (int64_t i = 0; i < lead; ++i) {

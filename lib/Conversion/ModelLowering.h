@@ -55,6 +55,12 @@ public:
 FailureOr<Value> lowerComputeOp(LowerScope &scope, Operation *op,
                                 ArrayRef<Value> operands);
 
+/// Checks, where only the run knows, what an attention core relies on. `sizes`:
+/// of query, key and value as [B, H, S, D], and of the mask if there is one,
+/// whose dims may be 1.
+void checkAttentionSizes(LowerScope &scope,
+                         ArrayRef<SmallVector<OpFoldResult>> sizes);
+
 /// Puts what kernels can serve into the ffn dialect: matrix products with
 /// constant weights, and Transpose, Cast, Reshape of weights.
 void exposeWeights(Operation *root);

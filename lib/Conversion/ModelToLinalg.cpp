@@ -46,6 +46,8 @@ private:
   LogicalResult lowerNode(onnx::NodeOp node);
   LogicalResult lowerSublayer(SublayerOp sublayer);
   LogicalResult lowerReturn(func::ReturnOp op);
+  LogicalResult checkStaticSizes(Operation *op, Value tensor,
+                                 RankedTensorType wanted);
   LogicalResult cloneOther(Operation *op);
   /// Lowered form of a value of the source.
   FailureOr<Value> get(Value value);
@@ -79,7 +81,8 @@ LogicalResult ModelLowering::nameDims() {
     ArrayAttr dims = dimsOf(i);
     if (!dims || d >= dims.size())
       return {};
-    if (auto text = llvm::dyn_cast<StringAttr>(dims[d]))
+    // Dims without a name have nothing to do with each other.
+    if (auto text = llvm::dyn_cast<StringAttr>(dims[d]); text && !text.empty())
       return DimExpr::parse(text.getValue());
     return {};
   };
@@ -387,6 +390,22 @@ FailureOr<Value> ModelLowering::get(Value value) {
          << value.getType() << " cannot be compiled [FFN-C102]";
 }
 
+/// Checks that two sizes are equal, where possible before `op` runs, which
+/// may write to memory of either size.
+static void checkBefore(Operation *op, LowerScope &here, OpFoldResult size,
+                        OpFoldResult known) {
+  OpBuilder::InsertionGuard guard(here.builder);
+  auto comesBefore = [&](OpFoldResult size) {
+    auto value = llvm::dyn_cast_if_present<Value>(size);
+    Operation *def = value ? value.getDefiningOp() : nullptr;
+    return !def || def->getBlock() != op->getBlock() ||
+           def->isBeforeInBlock(op);
+  };
+  if (op && comesBefore(size) && comesBefore(known))
+    here.builder.setInsertionPoint(op);
+  here.check(equalIndex(here, size, known), LowerScope::CheckKind::Shape);
+}
+
 /// Records the lowered form of a source value, under the type and the sizes
 /// that the analysis knows.
 void ModelLowering::define(Value value, Value result) {
@@ -396,9 +415,13 @@ void ModelLowering::define(Value value, Value result) {
   SmallVector<OpFoldResult> sizes = here.sizes(result);
   if (known.hasRank() && known.rank() == type.getRank()) {
     for (auto [size, expr] : llvm::zip(sizes, *known.dims)) {
-      if (OpFoldResult canonical = here.materialize(expr))
+      if (OpFoldResult canonical = here.materialize(expr)) {
+        // Of dims that must be equal the analysis names one, and so may the
+        // lowering: what relies on the other must not run beyond it.
+        if (size != canonical)
+          checkBefore(result.getDefiningOp(), here, size, canonical);
         size = canonical;
-      else if (std::optional<std::string> symbol = expr.getSymbol())
+      } else if (std::optional<std::string> symbol = expr.getSymbol())
         scope.sizeBuilder->defineLateSymbol(*symbol, size);
     }
   }
@@ -506,6 +529,28 @@ LogicalResult ModelLowering::lowerSublayer(SublayerOp sublayer) {
   return success();
 }
 
+/// A size that becomes static at `op`, the width of a weight for instance, is
+/// compared at run time where only the run knows it: kernels rely on it.
+LogicalResult ModelLowering::checkStaticSizes(Operation *op, Value tensor,
+                                              RankedTensorType wanted) {
+  LocatedScope here = at(op->getLoc());
+  Sizes sizes = here.sizes(tensor);
+  if (!wanted || wanted.getRank() != static_cast<int64_t>(sizes.size()))
+    return op->emitError("operand has another rank than it was chosen for "
+                         "[FFN-C199]");
+  for (auto [size, want] : llvm::zip(sizes, wanted.getShape())) {
+    std::optional<int64_t> known = getConstantIntValue(size);
+    if (ShapedType::isDynamic(want) || known == want)
+      continue;
+    if (known)
+      return op->emitError("operand of size ")
+             << *known << " where " << want << " is needed [FFN-I504]";
+    here.check(equalIndex(here, size, staticSize(here, want)),
+               LowerScope::CheckKind::Shape);
+  }
+  return success();
+}
+
 /// Kernel calls and the index arithmetic around them are copied.
 LogicalResult ModelLowering::cloneOther(Operation *op) {
   if (op->getNumRegions() != 0 ||
@@ -542,6 +587,8 @@ LogicalResult ModelLowering::cloneOther(Operation *op) {
                                return toCondition(b, loc, args[0]);
                              });
       if (mapped.getType() != wanted) {
+        if (failed(checkStaticSizes(op, mapped, wanted)))
+          return failure();
         Sizes sizes = here.sizes(mapped);
         mapped = tensor::CastOp::create(builder, op->getLoc(), wanted, mapped);
         here.setSizes(mapped, sizes);
@@ -549,6 +596,23 @@ LogicalResult ModelLowering::cloneOther(Operation *op) {
     }
     mapping.map(operand, mapped);
   }
+  if (auto cast = llvm::dyn_cast<tensor::CastOp>(op))
+    if (failed(
+            checkStaticSizes(op, mapping.lookup(cast.getSource()),
+                             llvm::dyn_cast<RankedTensorType>(cast.getType()))))
+      return failure();
+  if (auto call = llvm::dyn_cast<cpu::KernelCallOp>(op))
+    if (auto key = llvm::dyn_cast<cpu::AttentionAttr>(call.getKernel())) {
+      SmallVector<Sizes> sizes;
+      for (Value input : call.getInputs())
+        sizes.push_back(here.sizes(mapping.lookup(input)));
+      bool seqFirst[] = {key.getQuerySeqFirst(), key.getKeySeqFirst(),
+                         key.getValueSeqFirst()};
+      for (auto [i, first] : llvm::enumerate(seqFirst))
+        if (first)
+          std::swap(sizes[i][1], sizes[i][2]);
+      checkAttentionSizes(here, sizes);
+    }
   OpBuilder::InsertionGuard guard(builder);
   if (llvm::isa<cpu::PackOp>(op))
     builder.setInsertionPoint(anchor);

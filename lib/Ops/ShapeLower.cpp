@@ -60,11 +60,28 @@ static LogicalResult lowerSize(LowerContext &ctx) {
   return success();
 }
 
+/// Number of elements; unknown where a dimension is.
+static DimExpr multiplyDims(const SymValue &value) {
+  if (!value.hasRank())
+    return {};
+  DimExpr product = 1;
+  for (const DimExpr &dim : *value.dims)
+    product = product * dim;
+  return product;
+}
+
 /// Sizes of the result of a Reshape from the requested ones: 0 keeps a dim
 /// (unless allowzero), -1 takes the rest.
 static std::optional<Sizes> reshapeSizes(LowerContext &ctx) {
-  if (std::optional<Sizes> known = ctx.outputSizes(0))
+  if (std::optional<Sizes> known = ctx.outputSizes(0)) {
+    // A size that was divided is right only where nothing remains.
+    DimExpr before = multiplyDims(ctx.symInput(0));
+    if (!before.isKnown() || before != multiplyDims(ctx.symOutput(0)))
+      ctx.check(equalIndex(ctx, productOf(ctx, ctx.sizes(ctx.input(0))),
+                           productOf(ctx, *known)),
+                LowerScope::CheckKind::Shape);
     return known;
+  }
   std::optional<Sizes> wanted = ctx.intList(1);
   if (!wanted)
     return std::nullopt;

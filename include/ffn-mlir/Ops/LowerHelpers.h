@@ -56,6 +56,8 @@ Value constantTensor(LowerScope &scope, ArrayRef<int64_t> values, Type element,
 Value sizesTensor(LowerScope &scope, ArrayRef<OpFoldResult> values,
                   Type element, bool scalar);
 
+/// Whether two sizes are equal (i1).
+Value equalIndex(LowerScope &scope, OpFoldResult a, OpFoldResult b);
 /// Casts dims that are known to be static to static.
 Value refineType(LowerScope &scope, Value tensor);
 
