@@ -356,6 +356,38 @@ struct LowRankEval
     return give(op, state, matmulTensors(op, state, *b, *a));
   }
 };
+
+struct DequantizeEval
+    : public EvaluableOpInterface::ExternalModel<DequantizeEval, DequantizeOp> {
+  LogicalResult evaluate(Operation *op, EvalState &state) const {
+    auto dequantize = llvm::cast<DequantizeOp>(op);
+    FailureOr<EvalTensor> codes = operand(op, state, dequantize.getCodes());
+    FailureOr<EvalTensor> scales = operand(op, state, dequantize.getScales());
+    if (failed(codes) || failed(scales))
+      return failure();
+    int64_t group = dequantize.getGroup();
+    int64_t limit = int64_t(1) << (dequantize.getBits() - 1);
+    if (codes->getRank() != 2 || scales->getRank() != 2 ||
+        !codes->isInteger() || !scales->isFloat() ||
+        scales->getDim(0) != codes->getDim(0) ||
+        scales->getDim(1) !=
+            static_cast<int64_t>(llvm::divideCeil(codes->getDim(1), group)))
+      return evalError(op, "E102", "the scales do not fit the codes");
+    FailureOr<EvalTensor> result =
+        state.allocate(op, scales->getElementType(), codes->getShape());
+    if (failed(result))
+      return failure();
+    int64_t width = codes->getDim(1), groups = scales->getDim(1);
+    MutableArrayRef<double> out = result->mutableFloats();
+    for (int64_t i = 0, e = out.size(); i < e; ++i) {
+      double code = codes->asDouble(i);
+      if (code < -limit || code >= limit)
+        return evalError(op, "E102", "a code does not fit its bits");
+      out[i] = code * scales->floats()[i / width * groups + i % width / group];
+    }
+    return give(op, state, result);
+  }
+};
 } // namespace
 
 void mlir::ffn::registerFFNEvaluation(DialectRegistry &registry) {
@@ -375,5 +407,6 @@ void mlir::ffn::registerFFNEvaluation(DialectRegistry &registry) {
     MatVecOp::attachInterface<MatVecEval>(*ctx);
     AddOp::attachInterface<AddEval>(*ctx);
     LowRankOp::attachInterface<LowRankEval>(*ctx);
+    DequantizeOp::attachInterface<DequantizeEval>(*ctx);
   });
 }

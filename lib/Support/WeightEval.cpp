@@ -381,6 +381,25 @@ LogicalResult WeightEvaluator::readImpl(Value value, int64_t begin,
     }
     return writeDoubles(op, element, values, bytes);
   }
+  if (auto dequantize = llvm::dyn_cast<DequantizeOp>(op)) {
+    int64_t width = type.getDimSize(1), group = dequantize.getGroup(),
+            limit = int64_t(1) << (dequantize.getBits() - 1);
+    int64_t groups = typeOf(dequantize.getScales()).getDimSize(1);
+    int64_t firstRow = begin / width, lastRow = (begin + count - 1) / width;
+    if (failed(readDoubles(dequantize.getCodes(), begin, count, values)) ||
+        failed(readDoubles(dequantize.getScales(), firstRow * groups,
+                           (lastRow - firstRow + 1) * groups, other)))
+      return failure();
+    for (int64_t i = 0; i < count; ++i) {
+      if (values[i] < -limit || values[i] >= limit)
+        return op->emitError("code ")
+               << static_cast<int64_t>(values[i]) << " does not fit "
+               << dequantize.getBits() << " bits [FFN-W115]";
+      int64_t row = (begin + i) / width, column = (begin + i) % width;
+      values[i] *= other[(row - firstRow) * groups + column / group];
+    }
+    return writeDoubles(op, element, values, bytes);
+  }
   return op->emitError("is not a weight expression that can be computed "
                        "[FFN-W110]");
 }

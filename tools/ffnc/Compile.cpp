@@ -50,6 +50,11 @@ static cl::opt<std::string> pipelineText(
     cl::desc("passes, as ffn-opt takes them; native code: run in place of "
              "builtin.module(ffn-raise)"),
     cl::value_desc("builtin.module(...)"), cl::sub(verb.command));
+static cl::opt<std::string>
+    precision("precision", cl::init("f32"),
+              cl::desc("of the weights of products, after the passes: f32, "
+                       "bf16, int8 or int4 (default: f32, as they are)"),
+              cl::value_desc("type"), cl::sub(verb.command));
 static cl::opt<bool> externalData("external-data",
                                   cl::desc("onnx: weights in a file of their "
                                            "own"),
@@ -161,6 +166,10 @@ static int compile() {
     return fail("--emit=" + kindName +
                     ": expected so, exe, obj, llvm, linalg or onnx",
                 Usage);
+  if (!llvm::is_contained({"f32", "bf16", "int8", "int4"}, precision))
+    return fail("--precision=" + precision +
+                    ": expected f32, bf16, int8 or int4",
+                Usage);
   if (optLevel > 3)
     return fail("--opt-level: expected 0 to 3", Usage);
   // A pipeline that does not parse is an error of the command line.
@@ -183,6 +192,13 @@ static int compile() {
   if (!pipeline.empty()) {
     progress("running " + pipeline);
     if (failed(runPipeline(*module, pipeline)))
+      return Diagnosed;
+  }
+  if (precision != "f32") {
+    std::string quantize =
+        "builtin.module(ffn-quantize{type=" + precision + "})";
+    progress("running " + quantize);
+    if (failed(runPipeline(*module, quantize)))
       return Diagnosed;
   }
   progress("writing " + output);

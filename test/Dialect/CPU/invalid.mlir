@@ -35,8 +35,8 @@ func.func @result_type(%x: tensor<2x8xf32>, %e: tensor<2x8xf32>) {
 
 // -----
 
-// expected-error @+1 {{elements of panels are f32, f16 or bf16, not 'i8'}}
-func.func private @element() attributes {a = #ffn_cpu.panels<n = 7, k = 5, lanes = 8, vectors = 1, element = i8>}
+// expected-error @+1 {{weights are f32, f16, bf16, i8 or i4, not i16}}
+func.func private @element() attributes {a = #ffn_cpu.panels<n = 7, k = 5, lanes = 8, vectors = 1, element = i16>}
 
 // -----
 
@@ -119,3 +119,27 @@ func.func private @twice() attributes {a = #ffn_cpu.product<level = avx2, rank =
 
 // expected-error @+1 {{product is not served: ranks from 2 to 16 are supported}}
 func.func private @rank() attributes {a = #ffn_cpu.product<level = avx2, rank = 17, a = [0, 17], b = [17, 16]>}
+
+// -----
+
+// expected-error @+1 {{groups of 24 of 48 elements of type i8 are not supported}}
+func.func private @group() attributes {a = #ffn_cpu.panels<n = 7, k = 48, lanes = 8, vectors = 1, element = i8, group = 24>}
+
+// -----
+
+// expected-error @+1 {{groups of 5 of 5 elements of type i4 are not supported}}
+func.func private @pairs() attributes {a = #ffn_cpu.panels<n = 7, k = 5, lanes = 8, vectors = 1, element = i4, group = 5>}
+
+// -----
+
+// expected-error @+1 {{elements of type f32 have no groups}}
+func.func private @no_codes() attributes {a = #ffn_cpu.panels<n = 7, k = 32, lanes = 8, vectors = 1, element = f32, group = 32>}
+
+// -----
+
+func.func @not_dequantized() -> memref<192xi8> {
+  %w = ffn.weight dense<1.0> : tensor<4x16xf32>
+  // expected-error @+1 {{weight must be dequantized from groups of 16, 8 bits at most}}
+  %p = ffn_cpu.pack layout <n = 4, k = 16, lanes = 8, vectors = 1, element = i8, group = 16> %w : tensor<4x16xf32> -> memref<192xi8>
+  return %p : memref<192xi8>
+}

@@ -22,6 +22,7 @@ struct GemmCase {
   bool gated = false, residual = false, bias = true;
   char element = 'f'; // f32, 'b'f16, 'h'alf
   int64_t padding = 0;
+  int64_t bits = 0, group = 0; // of codes in place of elements
 };
 
 /// One kernel with its weights, and its float64 meaning.
@@ -33,15 +34,18 @@ public:
   std::vector<std::vector<float>> weights, biases;
   AlignedBytes packed;
 
-  bool build(const GemmCase &gemmCase, Level level) {
+  /// With `same`, its weights and biases.
+  bool build(const GemmCase &gemmCase, Level level,
+             const GemmFixture *same = nullptr) {
     c = gemmCase;
     MLIRContext &ctx = getContext();
     Builder b(&ctx);
-    Type element = c.element == 'f'   ? Type(b.getF32Type())
+    Type element = c.bits             ? Type(b.getIntegerType(c.bits))
+                   : c.element == 'f' ? Type(b.getF32Type())
                    : c.element == 'b' ? Type(b.getBF16Type())
                                       : Type(b.getF16Type());
     key = GemmAttr::get(&ctx, level, c.n, c.k, c.k + c.padding, element,
-                        c.activation, c.gated, c.residual);
+                        c.activation, c.gated, c.residual, c.group);
     Random random(c.n * 1000 + c.k);
     double scale = 1 / std::sqrt(double(std::max<int64_t>(c.k, 1)));
     for (int i = 0; i < (c.gated ? 2 : 1); ++i) {
@@ -51,17 +55,44 @@ public:
       if (c.bias)
         biases.push_back(random.floats(c.n, 1));
     }
+    if (same) {
+      weights = same->weights;
+      biases = same->biases;
+    }
     PanelsAttr panels = key.getPanels();
     packed.resize(panels.getTotalBytes());
-    SmallVector<MatrixView> w, v;
-    for (auto &data : weights)
-      w.push_back({reinterpret_cast<const char *>(data.data()), b.getF32Type(),
-                   c.n, c.k, c.k * 4, 4});
+    SmallVector<MatrixView> w, v, s;
+    std::vector<std::vector<char>> codes;
+    std::vector<std::vector<float>> scales;
+    int64_t groups = panels.getNumGroups(),
+            limit = 1 << (c.bits ? c.bits - 1 : 0);
+    for (auto &data : weights) {
+      if (!c.bits) {
+        w.push_back({reinterpret_cast<const char *>(data.data()),
+                     b.getF32Type(), c.n, c.k, c.k * 4, 4});
+        continue;
+      }
+      scales.push_back(random.floats(c.n * groups, scale));
+      codes.emplace_back(c.n * c.k);
+      for (int64_t i = 0; i < c.n * c.k; ++i) {
+        int64_t code = std::lround(data[i] * limit * 2 / scale) % limit;
+        // Both ends of the range.
+        code = i % 5 == 0 ? -limit : i % 5 == 1 ? limit - 1 : code;
+        codes.back()[i] = static_cast<char>(code);
+        data[i] = static_cast<float>(code) *
+                  scales.back()[i / c.k * groups + i % c.k / c.group];
+      }
+    }
+    for (auto &list : codes)
+      w.push_back({list.data(), b.getI8Type(), c.n, c.k, c.k, 1});
+    for (auto &list : scales)
+      s.push_back({reinterpret_cast<const char *>(list.data()), b.getF32Type(),
+                   c.n, groups, groups * 4, 4});
     for (auto &data : biases)
       v.push_back({reinterpret_cast<const char *>(data.data()), b.getF32Type(),
                    c.n, 1, 4, 4});
     packPanels(panels, w, v, 0, panels.getNumPanels(),
-               {packed.data(), packed.size()});
+               {packed.data(), packed.size()}, s);
     return jit.compileKernel(ctx, key);
   }
 
@@ -249,6 +280,42 @@ TEST(Gemm, NarrowWeights) {
       }
 }
 
+/// Codes keep the bound of the dequantized weight, and its bits in groups.
+TEST(Gemm, Codes) {
+  struct Shape {
+    int64_t n, k, bits, group;
+  };
+  const Shape shapes[] = {
+      {1, 1, 8, 1},       {47, 7, 8, 7},      {50, 64, 8, 32},
+      {61, 70, 8, 64},    {33, 2, 4, 2},      {48, 32, 4, 32},
+      {97, 94, 4, 64},    {20, 130, 4, 128},  {50, 2050, 8, 2050},
+      {50, 2050, 4, 128}, {17, 1100, 4, 1024}};
+  for (CpuTarget target : getHostLevels())
+    for (bool gated : {false, true})
+      for (const Shape &shape : shapes) {
+        GemmCase c{shape.n, shape.k};
+        c.bits = shape.bits;
+        c.group = shape.group;
+        c.gated = gated;
+        c.residual = !gated;
+        GemmFixture gemm, wide;
+        ASSERT_TRUE(gemm.build(c, target.level));
+        c.bits = c.group = 0;
+        ASSERT_TRUE(wide.build(c, target.level, &gemm));
+        for (int64_t m : {0, 1, 3, 6, 13, 131}) {
+          gemm.check(m);
+          if (shape.group == shape.k)
+            continue;
+          Random random(m + 5);
+          std::vector<float> x = random.floats(m * c.k, 1),
+                             residual = random.floats(m * c.n, 1);
+          EXPECT_TRUE(sameBits(gemm.run(x, residual, m, 2),
+                               wide.run(x, residual, m, 1)))
+              << "n " << c.n << " k " << c.k << " m " << m;
+        }
+      }
+}
+
 TEST(Gemm, DepthBlocks) {
   for (CpuTarget target : getHostLevels())
     for (bool gated : {false, true}) {
@@ -292,7 +359,9 @@ TEST(Packing, PanelsFromBothOrders) {
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < k; ++j)
       t[j * n + i] = w[i * k + j];
-  auto layout = PanelsAttr::get(&ctx, n, k, 8, 2, b.getF32Type(), false);
+  auto layout =
+      PanelsAttr::get(&ctx, n, k, 8, 2, b.getF32Type(), /*gated=*/false,
+                      /*group=*/0);
   // An odd address: weights in files have any alignment.
   std::vector<char> shifted(n * k * 4 + 1);
   std::memcpy(shifted.data() + 1, w.data(), n * k * 4);

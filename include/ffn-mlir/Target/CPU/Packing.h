@@ -15,8 +15,8 @@
 
 namespace mlir::ffn::cpu {
 
-/// A matrix in memory: element (row, column) of `elementType` (f16, bf16, f32
-/// or f64, little-endian, any alignment) at `data + row * rowBytes + column *
+/// A matrix in memory: element (row, column) of `elementType` (f16, bf16, f32,
+/// f64, or i8 for codes, little-endian, any alignment) at `data + row * rowBytes + column *
 /// columnBytes`. A transposed matrix is the same bytes with the two strides
 /// exchanged.
 struct MatrixView {
@@ -29,10 +29,11 @@ struct MatrixView {
 /// Writes panels [first, last) of `layout` to `out`, which holds just them.
 /// `weights` are one matrix `[n, k]`, or gate and up; `biases` none or as
 /// many columns `[n, 1]`. Values are converted to the element type of the
-/// layout, round to nearest even.
+/// layout, round to nearest even. For a quantized layout the weights are codes
+/// that fit it, and `scales` their `[n, groups]`.
 void packPanels(PanelsAttr layout, ArrayRef<MatrixView> weights,
                 ArrayRef<MatrixView> biases, int64_t first, int64_t last,
-                MutableArrayRef<char> out);
+                MutableArrayRef<char> out, ArrayRef<MatrixView> scales = {});
 
 /// All packed weights of a module, one after the other at multiples of 64
 /// bytes. Equal requests share their bytes.

@@ -61,33 +61,55 @@ static bool isWeightElement(Type type) {
   return type.isF32() || type.isBF16() || type.isF16();
 }
 
+/// Why elements and groups of a weight are refused; empty if they are not.
+static std::string findElementProblem(Type element, int64_t k, int64_t group) {
+  std::string name;
+  llvm::raw_string_ostream(name) << element;
+  if (isWeightElement(element))
+    return group ? "elements of type " + name + " have no groups" : "";
+  if (!element.isSignlessInteger(8) && !element.isSignlessInteger(4))
+    return "weights are f32, f16, bf16, i8 or i4, not " + name;
+  if (!GemmAttr::canServeGroup(k, element.getIntOrFloatBitWidth(), group))
+    return "groups of " + std::to_string(group) + " of " + std::to_string(k) +
+           " elements of type " + name + " are not supported";
+  return "";
+}
+
+bool GemmAttr::canServeGroup(int64_t k, int64_t bits, int64_t group) {
+  if (k < 1 || (bits == 4 && k % 2 != 0))
+    return false;
+  return group == k ||
+         (group >= 16 && group <= 1024 && llvm::isPowerOf2_64(group));
+}
+
 LogicalResult
 PanelsAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
                    int64_t n, int64_t k, int64_t lanes, int64_t vectors,
-                   Type element, bool gated) {
+                   Type element, bool gated, int64_t group) {
   if (!isDim(n) || k < 0 || k > kMaxDim)
     return emitError() << "panels of " << n << "x" << k << " are out of range";
   if ((lanes != 8 && lanes != 16) || vectors < 1 || vectors > 8 ||
       (gated && vectors % 2 != 0))
     return emitError() << "a panel of " << vectors << " vectors of " << lanes
                        << " is not supported";
-  if (!isWeightElement(element))
-    return emitError() << "elements of panels are f32, f16 or bf16, not "
-                       << element;
+  if (std::string problem = findElementProblem(element, k, group);
+      !problem.empty())
+    return emitError() << problem;
   return success();
 }
 
 LogicalResult
 GemmAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
                  Level level, int64_t n, int64_t k, int64_t rowStride,
-                 Type element, Activation activation, bool gated,
-                 bool residual) {
+                 Type element, Activation activation, bool gated, bool residual,
+                 int64_t group) {
   if (!isDim(n) || k < 0 || k > kMaxDim || rowStride < k ||
       rowStride > 2 * kMaxDim)
     return emitError() << "gemm of " << n << "x" << k << ", row stride "
                        << rowStride << ", is out of range";
-  if (!isWeightElement(element))
-    return emitError() << "weights are f32, f16 or bf16, not " << element;
+  if (std::string problem = findElementProblem(element, k, group);
+      !problem.empty())
+    return emitError() << problem;
   return success();
 }
 
@@ -101,7 +123,7 @@ PanelsAttr GemmAttr::getPanels() const {
   else if (!getGated() && getN() <= 2 * lanes)
     vectors = 2;
   return PanelsAttr::get(getContext(), getN(), getK(), lanes, vectors,
-                         getElement(), getGated());
+                         getElement(), getGated(), getGroup());
 }
 
 LogicalResult
@@ -278,6 +300,15 @@ LogicalResult PackOp::verify() {
   if (!getBiases().empty() && getBiases().size() != count)
     return emitOpError() << "needs no bias or " << count << ", has "
                          << getBiases().size();
+  if (panels.isQuantized())
+    for (Value weight : getWeights()) {
+      auto codes = weight.getDefiningOp<DequantizeOp>();
+      if (!codes || codes.getBits() > panels.getElementBits() ||
+          codes.getGroup() != panels.getGroup())
+        return emitOpError() << "weight must be dequantized from groups of "
+                             << panels.getGroup() << ", "
+                             << panels.getElementBits() << " bits at most";
+    }
   auto isFloat = [](Type type) {
     return type.isF64() || isWeightElement(type);
   };

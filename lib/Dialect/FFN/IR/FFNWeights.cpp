@@ -52,6 +52,9 @@ SmallVector<Value> MatVecOp::getWeightSources() {
 }
 SmallVector<Value> AddOp::getWeightSources() { return {getLhs(), getRhs()}; }
 SmallVector<Value> LowRankOp::getWeightSources() { return {getB(), getA()}; }
+SmallVector<Value> DequantizeOp::getWeightSources() {
+  return {getCodes(), getScales()};
+}
 
 //===----------------------------------------------------------------------===//
 // Types
@@ -142,6 +145,31 @@ LogicalResult LowRankOp::inferReturnTypes(MLIRContext *,
         "low_rank needs matrices [out, r] and [r, in] of one element type");
   types.push_back(RankedTensorType::get({b.getDimSize(0), a.getDimSize(1)},
                                         a.getElementType()));
+  return success();
+}
+
+LogicalResult DequantizeOp::inferReturnTypes(MLIRContext *,
+                                             std::optional<Location> loc,
+                                             Adaptor adaptor,
+                                             SmallVectorImpl<Type> &types) {
+  RankedTensorType codes = ranked(adaptor.getCodes()),
+                   scales = ranked(adaptor.getScales());
+  int64_t group = adaptor.getGroup(), bits = adaptor.getBits();
+  if (!codes || !scales || codes.getRank() != 2 || scales.getRank() != 2 ||
+      !codes.getElementType().isSignlessInteger(8) ||
+      !llvm::isa<FloatType>(scales.getElementType()))
+    return emitOptionalError(
+        loc, "dequantize needs a matrix of i8 codes and a matrix of scales");
+  if (bits < 2 || bits > 8 || group < 1)
+    return emitOptionalError(
+        loc, "dequantize needs 2 to 8 bits and a group of one or more");
+  if (scales.getDimSize(0) != codes.getDimSize(0) ||
+      scales.getDimSize(1) !=
+          static_cast<int64_t>(llvm::divideCeil(codes.getDimSize(1), group)))
+    return emitOptionalError(loc, "groups of ", group, " of ", codes,
+                             " have other scales than ", scales);
+  types.push_back(
+      RankedTensorType::get(codes.getShape(), scales.getElementType()));
   return success();
 }
 

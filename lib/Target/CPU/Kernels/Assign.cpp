@@ -36,6 +36,19 @@ static bool isFloatWeight(Type type) {
   return type.isF16() || type.isBF16() || type.isF32() || type.isF64();
 }
 
+/// Type of the codes to keep for a weight that the kernels dequantize, i8 or
+/// i4; null for any other weight.
+static Type getPackedCodes(Value weight) {
+  auto op = weight.getDefiningOp<DequantizeOp>();
+  if (!op || !getElementTypeOrSelf(op.getType()).isF32())
+    return {};
+  int64_t bits = op.getBits() <= 4 ? 4 : 8,
+          k = llvm::cast<RankedTensorType>(op.getType()).getDimSize(1);
+  if (!GemmAttr::canServeGroup(k, bits, op.getGroup()))
+    return {};
+  return IntegerType::get(weight.getContext(), bits);
+}
+
 /// Type to keep the weight in: the narrow one that it is stored in where the
 /// expression only widens it (the kernel widens in registers), else f32.
 static Type getPackedElement(Value weight) {
@@ -146,14 +159,27 @@ static Value buildGemm(Rows &rows, Level level, Value x,
   auto weightType =
       llvm::cast<RankedTensorType>(projection.weights[0].getType());
   int64_t n = weightType.getDimSize(0), k = weightType.getDimSize(1);
-  Type element = getPackedElement(projection.weights[0]);
+  Value first = projection.weights[0];
+  Type element = getPackedCodes(first);
+  int64_t group =
+      element ? first.getDefiningOp<DequantizeOp>().getGroup() : int64_t(0);
+  // Gate and up share panels, so they are kept alike.
   for (Value weight : projection.weights)
-    if (getPackedElement(weight) != element)
+    if (element && (getPackedCodes(weight) != element ||
+                    weight.getDefiningOp<DequantizeOp>().getGroup() !=
+                        static_cast<uint64_t>(group))) {
+      element = {};
+      group = 0;
+    }
+  if (!element)
+    element = getPackedElement(first);
+  for (Value weight : projection.weights)
+    if (!group && getPackedElement(weight) != element)
       element = builder.getF32Type();
   bool gated = projection.weights.size() == 2;
-  auto key =
-      GemmAttr::get(builder.getContext(), level, n, k, /*rowStride=*/k, element,
-                    projection.activation, gated, static_cast<bool>(residual));
+  auto key = GemmAttr::get(builder.getContext(), level, n, k, /*rowStride=*/k,
+                           element, projection.activation, gated,
+                           static_cast<bool>(residual), group);
   PanelsAttr panels = key.getPanels();
   Value packed = PackOp::create(
       builder, rows.loc,

@@ -7,7 +7,9 @@
 // A task is a block of rows times one panel of columns. Its rows are cut into
 // register tiles of the most rows that fit, then of powers of two. Each output
 // element is one chain of fused multiply-adds over ascending k that starts at
-// the bias, in every tile: no cut of rows or tasks can change a bit.
+// the bias, in every tile: no cut of rows or tasks can change a bit. Where one
+// scale serves a whole row of codes, the chain is over the codes, and scale and
+// bias come last.
 //
 //===----------------------------------------------------------------------===//
 
@@ -21,7 +23,10 @@ using namespace mlir::ffn::cpu;
 /// panel and one broadcast.
 static int64_t getTileRows(GemmAttr key) {
   PanelsAttr panels = key.getPanels();
+  // Codes take registers for their scales, too.
   if (key.getLevel() == Level::Avx2)
+    return panels.isQuantized() ? 4 : 6;
+  if (panels.getElementBits() == 4 && panels.getVectors() == 3)
     return 6;
   return panels.getVectors() == 3 ? 8 : 12;
 }
@@ -73,6 +78,7 @@ public:
     useScratch = depthBlocks > 1 || key.getGated() ||
                  key.getActivation() != Activation::Identity;
     unroll = key.getK() % 4 == 0 ? 4 : key.getK() % 2 == 0 ? 2 : 1;
+    singleGroup = panels.isQuantized() && panels.getGroup() >= key.getK();
   }
 
   void emit() {
@@ -95,7 +101,7 @@ private:
   GemmAttr key;
   PanelsAttr panels;
   int64_t width, vectors, outVectors, rowBlock, depthBlocks, unroll;
-  bool useScratch;
+  bool useScratch, singleGroup;
   Value x, weight, residual, y, begin, end, scratch;
   // Of the task.
   Value panel, row0, rows, biasView, weightView, nextPanel;
@@ -104,8 +110,13 @@ private:
     Value offset = kb.mul(panel, panels.getPanelBytes());
     biasView = memref::ViewOp::create(b, MemRefType::get({width}, kb.f32),
                                       weight, offset, ValueRange());
+    Type element = panels.isQuantized() ? b.getI8Type() : key.getElement();
+    int64_t elements = panels.isQuantized()
+                           ? panels.getNumGroups() * panels.getScaleBytes() +
+                                 panels.getRowBytes(key.getK())
+                           : key.getK() * width;
     weightView = memref::ViewOp::create(
-        b, MemRefType::get({key.getK() * width}, key.getElement()), weight,
+        b, MemRefType::get({elements}, element), weight,
         kb.add(offset, panels.getBiasBytes()), ValueRange());
     // The last panel prefetches itself.
     nextPanel = kb.min(kb.add(offset, panels.getPanelBytes()),
@@ -115,7 +126,7 @@ private:
     } else {
       kb.loop(kb.idx(0), rows, 1, [&](Value row) {
         for (int64_t j = 0; j < vectors; ++j)
-          kb.store(loadBias(j), scratch, {row, kb.idx(j * kb.lanes)});
+          kb.store(loadStart(j), scratch, {row, kb.idx(j * kb.lanes)});
       });
       kb.loop(kb.idx(0), kb.idx(key.getK()), kDepthBlock, [&](Value k0) {
         emitTiles(k0, kb.min(kb.add(k0, kDepthBlock), kb.idx(key.getK())));
@@ -134,6 +145,11 @@ private:
     return kb.load(biasView, ValueRange{kb.idx(j * kb.lanes)});
   }
 
+  /// What the sum of a column starts at.
+  Value loadStart(int64_t j) {
+    return singleGroup ? kb.constant(0.0) : loadBias(j);
+  }
+
   /// All tiles of the task over the depths [k0, k1).
   void emitTiles(Value k0, Value k1) {
     int64_t tile = getTileRows(key);
@@ -144,7 +160,7 @@ private:
                unroll);
     Value share = kb.divU(kb.idx(panels.getPanelBytes() / depthBlocks / steps),
                           kb.max(tiles, kb.idx(1)));
-    Value depthStart = kb.mul(k0, width * panels.getElementBytes());
+    Value depthStart = kb.divU(kb.mul(k0, panels.getRowBytes(2)), 2);
     kb.loop(kb.idx(0), tiled, tile, [&](Value row) {
       Value number = kb.divU(row, tile);
       Value start = kb.add(kb.add(nextPanel, depthStart),
@@ -163,9 +179,19 @@ private:
       Value has = arith::AndIOp::create(b, rest, kb.idx(size));
       kb.ifThen(kb.cmp(arith::CmpIPredicate::ne, has, kb.idx(0)), [&] {
         emitTile(size, row, k0, k1, [&](Value k, int64_t u) {
-          // Few rows: the panel itself comes from afar.
+          // Few rows: the panel itself comes from afar. Scales are in the way
+          // of codes, and few.
           constexpr int64_t distance = 2048;
-          int64_t bytes = width * panels.getElementBytes();
+          if (panels.isQuantized()) {
+            if (u != 0)
+              return;
+            Value offset = getRowOffset(k);
+            for (int64_t line = 0; line < panels.getRowBytes(unroll);
+                 line += 64)
+              prefetchAhead(kb.add(offset, distance + line));
+            return;
+          }
+          int64_t bytes = panels.getRowBytes(1);
           if (bytes < 64 && u % (64 / bytes) != 0)
             return;
           Value offset = kb.mul(kb.add(k, u), bytes);
@@ -204,26 +230,43 @@ private:
         init.push_back(
             depthBlocks > 1
                 ? kb.load(scratch, {scratchRows[i], kb.idx(j * kb.lanes)})
-                : loadBias(j));
-    SmallVector<Value> sums = kb.loop(
-        k0, k1, unroll, init,
-        [&](Value k, ValueRange carried) -> SmallVector<Value> {
-          SmallVector<Value> next(carried);
-          for (int64_t u = 0; u < unroll; ++u) {
-            emitPrefetch(k, u);
-            Value ku = kb.add(k, u), start = kb.mul(ku, width);
-            SmallVector<Value> columns;
-            for (int64_t j = 0; j < vectors; ++j)
-              columns.push_back(loadWeights(kb.add(start, j * kb.lanes)));
-            emitTileStep(
-                kb, count, columns,
-                [&](int64_t i) -> Value {
-                  return memref::LoadOp::create(b, x, ValueRange{xRows[i], ku});
-                },
-                next);
-          }
-          return next;
-        });
+                : loadStart(j));
+    auto sumDepths = [&](Value from, Value to, ValueRange init,
+                         ArrayRef<Value> scales) {
+      return kb.loop(from, to, unroll, init,
+                     [&](Value k, ValueRange carried) -> SmallVector<Value> {
+                       SmallVector<Value> next(carried);
+                       for (int64_t u = 0; u < unroll; ++u) {
+                         emitPrefetch(k, u);
+                         Value ku = kb.add(k, u);
+                         emitTileStep(
+                             kb, count, loadRow(k, u, scales),
+                             [&](int64_t i) -> Value {
+                               return memref::LoadOp::create(
+                                   b, x, ValueRange{xRows[i], ku});
+                             },
+                             next);
+                       }
+                       return next;
+                     });
+    };
+    SmallVector<Value> sums;
+    if (!panels.isQuantized()) {
+      sums = sumDepths(k0, k1, init, {});
+    } else if (singleGroup) {
+      sums = sumDepths(k0, k1, init, {});
+    } else {
+      // Blocks of depths end where groups do.
+      Value first = kb.divU(k0, panels.getGroup()),
+            last = kb.ceilDivU(k1, panels.getGroup());
+      sums = kb.loop(
+          first, last, 1, init,
+          [&](Value group, ValueRange carried) -> SmallVector<Value> {
+            Value from = kb.mul(group, panels.getGroup());
+            return sumDepths(from, kb.min(kb.add(from, panels.getGroup()), k1),
+                             carried, loadScales(group));
+          });
+    }
     for (int64_t i = 0; i < count; ++i) {
       ArrayRef<Value> values =
           ArrayRef<Value>(sums).slice(i * vectors, vectors);
@@ -234,6 +277,63 @@ private:
       for (int64_t j = 0; j < vectors; ++j)
         kb.store(values[j], scratch, {scratchRows[i], kb.idx(j * kb.lanes)});
     }
+  }
+
+  /// Byte of the first scale of a group, from the start of the weights.
+  Value getScaleOffset(Value group) {
+    return kb.mul(group, panels.getScaleBytes() +
+                             panels.getRowBytes(panels.getGroup()));
+  }
+
+  /// Byte of the codes of row `k`, an even one where rows share bytes.
+  Value getRowOffset(Value k) {
+    Value rows = kb.divU(kb.mul(k, panels.getRowBytes(2)), 2);
+    if (singleGroup)
+      return kb.add(rows, panels.getScaleBytes());
+    Value groups = kb.add(kb.divU(k, panels.getGroup()), 1);
+    return kb.add(rows, kb.mul(groups, panels.getScaleBytes()));
+  }
+
+  SmallVector<Value> loadScales(Value group) {
+    Value start = kb.add(kb.mul(panel, panels.getPanelBytes()),
+                         kb.add(getScaleOffset(group), panels.getBiasBytes()));
+    Value view = memref::ViewOp::create(b, MemRefType::get({width}, kb.f32),
+                                        weight, start, ValueRange());
+    SmallVector<Value> scales;
+    for (int64_t j = 0; j < vectors; ++j)
+      scales.push_back(kb.load(view, ValueRange{kb.idx(j * kb.lanes)}));
+    return scales;
+  }
+
+  /// Row `k + u` of the panel, one register for each vector.
+  SmallVector<Value> loadRow(Value k, int64_t u, ArrayRef<Value> scales) {
+    SmallVector<Value> columns;
+    if (!panels.isQuantized()) {
+      Value start = kb.mul(kb.add(k, u), width);
+      for (int64_t j = 0; j < vectors; ++j)
+        columns.push_back(loadWeights(kb.add(start, j * kb.lanes)));
+      return columns;
+    }
+    bool paired = panels.getElementBits() == 4;
+    Value start = kb.add(getRowOffset(k), paired ? u / 2 * width : u * width);
+    auto wide = VectorType::get({kb.lanes}, b.getI32Type());
+    auto shift = [&](int64_t bits) -> Value {
+      return arith::ConstantOp::create(
+          b, DenseElementsAttr::get(wide, b.getI32IntegerAttr(bits)));
+    };
+    for (int64_t j = 0; j < vectors; ++j) {
+      Value codes = vector::LoadOp::create(
+          b, VectorType::get({kb.lanes}, b.getI8Type()), weightView,
+          ValueRange{kb.add(start, j * kb.lanes)});
+      codes = arith::ExtSIOp::create(b, wide, codes);
+      if (paired && u % 2 == 0)
+        codes = arith::ShLIOp::create(b, codes, shift(28));
+      if (paired)
+        codes = arith::ShRSIOp::create(b, codes, shift(u % 2 == 0 ? 28 : 4));
+      Value value = arith::SIToFPOp::create(b, kb.vecType, codes);
+      columns.push_back(singleGroup ? value : kb.fmul(value, scales[j]));
+    }
+    return columns;
   }
 
   Value loadWeights(Value index) {
@@ -247,12 +347,15 @@ private:
 
   /// Activation, gate, residual and store of one row of the panel.
   void finish(Value row, ArrayRef<Value> sums) {
-    SmallVector<Value> values;
+    SmallVector<Value> values, complete(sums);
+    if (singleGroup)
+      for (auto [j, scale] : llvm::enumerate(loadScales(kb.idx(0))))
+        complete[j] = kb.fma(sums[j], scale, loadBias(j));
     for (int64_t j = 0; j < outVectors; ++j) {
       Value value =
-          buildActivation(b, b.getLoc(), key.getActivation(), sums[j]);
+          buildActivation(b, b.getLoc(), key.getActivation(), complete[j]);
       if (key.getGated())
-        value = kb.fmul(value, sums[outVectors + j]);
+        value = kb.fmul(value, complete[outVectors + j]);
       values.push_back(value);
     }
     Value yRow = kb.add(row0, row);

@@ -127,16 +127,62 @@ void packTyped(PanelsAttr layout, ArrayRef<MatrixView> weights,
               width);
   }
 }
+
+void packCodes(PanelsAttr layout, ArrayRef<MatrixView> weights,
+               ArrayRef<MatrixView> biases, ArrayRef<MatrixView> scales,
+               int64_t first, int64_t last, char *out) {
+  int64_t width = layout.getWidth(), columns = layout.getColumns(),
+          group = layout.getGroup();
+  bool paired = layout.getElementBits() == 4;
+  int64_t groupBytes = layout.getScaleBytes() + layout.getRowBytes(group);
+  for (int64_t panel = first; panel < last; ++panel) {
+    char *start = out + (panel - first) * layout.getPanelBytes();
+    int64_t firstRow = panel * columns;
+    for (auto [i, bias] : llvm::enumerate(biases))
+      copyAny(bias, firstRow, columns,
+              reinterpret_cast<float *>(start) + i * columns, width);
+    start += layout.getBiasBytes();
+    for (auto [i, scale] : llvm::enumerate(scales))
+      // One row of scales for each group, `groupBytes` apart.
+      for (int64_t g = 0; g < scale.columns; ++g) {
+        MatrixView one = scale;
+        one.data += g * scale.columnBytes;
+        one.columns = 1;
+        copyAny(one, firstRow, columns,
+                reinterpret_cast<float *>(start + g * groupBytes) + i * columns,
+                width);
+      }
+    for (auto [i, weight] : llvm::enumerate(weights))
+      for (int64_t row = 0, e = std::min(columns, weight.rows - firstRow);
+           row < e; ++row) {
+        const char *from = weight.data + (firstRow + row) * weight.rowBytes;
+        for (int64_t k = 0; k < weight.columns; ++k) {
+          auto code = static_cast<uint8_t>(from[k * weight.columnBytes]);
+          int64_t inGroup = k % group;
+          char &slot = start[k / group * groupBytes + layout.getScaleBytes() +
+                             (paired ? inGroup / 2 : inGroup) * width +
+                             i * columns + row];
+          if (!paired)
+            slot = static_cast<char>(code);
+          else
+            slot |= static_cast<char>((code & 15) << (k % 2 * 4));
+        }
+      }
+  }
+}
 } // namespace
 
 void mlir::ffn::cpu::packPanels(PanelsAttr layout, ArrayRef<MatrixView> weights,
                                 ArrayRef<MatrixView> biases, int64_t first,
-                                int64_t last, MutableArrayRef<char> out) {
+                                int64_t last, MutableArrayRef<char> out,
+                                ArrayRef<MatrixView> scales) {
   FFN_ASSERT(static_cast<int64_t>(out.size()) ==
                  (last - first) * layout.getPanelBytes(),
              "the buffer holds just the panels");
   std::memset(out.data(), 0, out.size());
-  if (layout.getElement().isF32())
+  if (layout.isQuantized())
+    packCodes(layout, weights, biases, scales, first, last, out.data());
+  else if (layout.getElement().isF32())
     packTyped<float>(layout, weights, biases, first, last, out.data());
   else if (layout.getElement().isBF16())
     packTyped<BF16>(layout, weights, biases, first, last, out.data());

@@ -135,6 +135,20 @@ static LogicalResult resolve(Value value, PackedImage::Evaluate evaluate,
   return success();
 }
 
+/// Codes are bytes, of which a narrower layout would keep the low bits only.
+static LogicalResult checkCodes(DequantizeOp op, const MatrixView &codes) {
+  int64_t limit = int64_t(1) << (op.getBits() - 1);
+  for (int64_t row = 0; row < codes.rows; ++row)
+    for (int64_t column = 0; column < codes.columns; ++column) {
+      auto code = static_cast<signed char>(
+          codes.data[row * codes.rowBytes + column * codes.columnBytes]);
+      if (code < -limit || code >= limit)
+        return op.emitError("code ") << int(code) << " does not fit "
+                                     << op.getBits() << " bits [FFN-W115]";
+    }
+  return success();
+}
+
 LogicalResult PackedImage::writeEntry(const Entry &entry, Evaluate evaluate,
                                       Sink sink, unsigned threads) {
   PackOp op = entry.op;
@@ -165,13 +179,28 @@ LogicalResult PackedImage::writeEntry(const Entry &entry, Evaluate evaluate,
   }
 
   std::deque<Source> sources;
-  SmallVector<MatrixView> weights, biases;
-  for (bool isBias : {false, true})
-    for (Value value : isBias ? op.getBiases() : op.getWeights()) {
-      if (failed(resolve(value, evaluate, sources.emplace_back())))
+  SmallVector<MatrixView> weights, biases, scales;
+  auto add = [&](Value value, SmallVectorImpl<MatrixView> &list) {
+    if (failed(resolve(value, evaluate, sources.emplace_back())))
+      return failure();
+    list.push_back(sources.back().view);
+    return success();
+  };
+  for (Value value : op.getWeights()) {
+    if (!layout.isQuantized()) {
+      if (failed(add(value, weights)))
         return failure();
-      (isBias ? biases : weights).push_back(sources.back().view);
+      continue;
     }
+    auto dequantize = value.getDefiningOp<DequantizeOp>();
+    if (failed(add(dequantize.getCodes(), weights)) ||
+        failed(checkCodes(dequantize, weights.back())) ||
+        failed(add(dequantize.getScales(), scales)))
+      return failure();
+  }
+  for (Value value : op.getBiases())
+    if (failed(add(value, biases)))
+      return failure();
 
   // Pieces of some MiB: enough for all threads, little to keep.
   constexpr int64_t pieceBytes = 8 << 20;
@@ -194,7 +223,9 @@ LogicalResult PackedImage::writeEntry(const Entry &entry, Evaluate evaluate,
       MutableArrayRef<char> part = MutableArrayRef<char>(buffer).slice(
           (from - first) * layout.getPanelBytes(),
           (to - from) * layout.getPanelBytes());
-      auto work = [=] { packPanels(layout, weights, biases, from, to, part); };
+      auto work = [=] {
+        packPanels(layout, weights, biases, from, to, part, scales);
+      };
       if (pool)
         pool->async(work);
       else

@@ -61,20 +61,32 @@ def CPU_PanelsAttr : CPU_Attr<"Panels", "panels"> {
     elements of type `element`, and its size is rounded up to 64 bytes. A gated
     panel holds as many registers of gate as of up columns, gate first. What
     lies beyond `n` is zero.
+
+    Elements of type i8 and i4 are codes: in front of every `group` rows stands
+    a row of f32 scales. Two rows of i4 share a row of bytes, the first one in
+    the low halves.
   }];
   let parameters = (ins "int64_t":$n, "int64_t":$k, "int64_t":$lanes, "int64_t":$vectors, "Type":$element,
-                        DefaultValuedParameter<"bool", "false">:$gated);
+                        DefaultValuedParameter<"bool", "false">:$gated,
+                        DefaultValuedParameter<"int64_t", "0">:$group);
   let extraClassDeclaration = [{
     /// Stored columns of a panel, gate and up together.
     int64_t getWidth() const { return getLanes() * getVectors(); }
     /// Output columns of a panel.
     int64_t getColumns() const { return getGated() ? getWidth() / 2 : getWidth(); }
     int64_t getNumPanels() const { return (getN() + getColumns() - 1) / getColumns(); }
-    int64_t getElementBytes() const { return getElement().getIntOrFloatBitWidth() / 8; }
+    int64_t getElementBits() const { return getElement().getIntOrFloatBitWidth(); }
+    bool isQuantized() const { return getGroup() > 0; }
+    /// Rows of scales of a panel.
+    int64_t getNumGroups() const { return isQuantized() ? (getK() + getGroup() - 1) / getGroup() : 0; }
+    /// Bytes of a row of scales.
+    int64_t getScaleBytes() const { return isQuantized() ? getWidth() * 4 : 0; }
+    /// Bytes of `rows` rows of weights, without scales.
+    int64_t getRowBytes(int64_t rows) const { return rows * getWidth() * getElementBits() / 8; }
     /// Bytes of the bias row, where the first row of weights starts.
     int64_t getBiasBytes() const { return getWidth() * 4; }
     int64_t getPanelBytes() const {
-      return (getBiasBytes() + getK() * getWidth() * getElementBytes() + 63) / 64 * 64;
+      return (getBiasBytes() + getNumGroups() * getScaleBytes() + getRowBytes(getK()) + 63) / 64 * 64;
     }
     int64_t getTotalBytes() const { return getNumPanels() * getPanelBytes(); }
   }];
@@ -87,13 +99,21 @@ def CPU_GemmAttr : CPU_Attr<"Gemm", "gemm"> {
     outs(y `[m, n]`). m is dynamic. `row_stride` is the static distance of rows
     of x in elements. Each element is one chain of fused multiply-adds over
     ascending k that starts at the bias, whatever m, the threads and the tile.
+    Codes in groups are multiplied by their scale, in f32, before they enter the
+    chain, so that the result has the bits of the same product of dequantized
+    weights. Where one scale serves the row, the chain is over the codes and
+    starts at 0; one more fused multiply-add brings scale and bias.
   }];
   let parameters = (ins "::mlir::ffn::cpu::Level":$level, "int64_t":$n, "int64_t":$k, "int64_t":$row_stride,
                         "Type":$element,
                         DefaultValuedParameter<"::mlir::ffn::Activation", "::mlir::ffn::Activation::Identity">:$activation,
                         DefaultValuedParameter<"bool", "false">:$gated,
-                        DefaultValuedParameter<"bool", "false">:$residual);
+                        DefaultValuedParameter<"bool", "false">:$residual,
+                        DefaultValuedParameter<"int64_t", "0">:$group);
   let extraClassDeclaration = [{
+    /// Whether the kernel serves codes of such groups of a row of `k`: the
+    /// whole row, or a power of two from 16 to 1024. Rows of i4 come in pairs.
+    static bool canServeGroup(int64_t k, int64_t bits, int64_t group);
     /// The layout that the kernel expects of its weight.
     ::mlir::ffn::cpu::PanelsAttr getPanels() const;
   }];

@@ -238,6 +238,23 @@ def FFN_LowRankOp : FFN_WeightExpr<"low_rank", [InferTypeOpAdaptor]> {
   let assemblyFormat = "$b `,` $a attr-dict `:` type($b) `,` type($a)";
 }
 
+def FFN_DequantizeOp : FFN_WeightExpr<"dequantize", [InferTypeOpAdaptor]> {
+  let summary = "Integer codes times scales of their groups";
+  let description = [{
+    Element (n, k) is `codes[n, k] * scales[n, k / group]`, rounded once to the
+    type of the scales. Codes are signed integers of `bits` bits, one in a byte;
+    a code beyond them is an error where the bytes are read. `group` elements of
+    a row share a scale; the last group may be shorter.
+
+    ```mlir
+    %w = ffn.dequantize %c, %s bits 4 group 128 : tensor<3072x768xi8>, tensor<3072x6xf32>
+    ```
+  }];
+  let arguments = (ins AnyStaticShapeTensor:$codes, AnyStaticShapeTensor:$scales, I64Attr:$bits, I64Attr:$group);
+  let results = (outs AnyStaticShapeTensor:$result);
+  let assemblyFormat = "$codes `,` $scales `bits` $bits `group` $group attr-dict `:` type($codes) `,` type($scales)";
+}
+
 //===----------------------------------------------------------------------===//
 // Structure
 //===----------------------------------------------------------------------===//

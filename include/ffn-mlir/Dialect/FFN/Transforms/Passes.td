@@ -269,6 +269,44 @@ def FFNMergeParallel : Pass<"ffn-merge-parallel", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
 }
 
+def FFNQuantize : Pass<"ffn-quantize", "::mlir::ModuleOp"> {
+  let summary = "Keep weights of products in bf16, int8 or int4";
+  let description = [{
+    **What.** Round to nearest, without data. The matrices of linears and
+    networks become codes and scales (`ffn.dequantize`), symmetric in each
+    group of a row: for int8 the largest magnitude is code 127, for int4 it is
+    code -8. `bf16` rounds the elements. Kernels read the codes and compute
+    in f32, so the compiled model has the bits of its dequantized weights.
+
+    **Pre-conditions.** The product is computed in f32; the weight is constant,
+    finite and stored in more bits than asked for. Rows of int4 are even. A
+    weight that something else reads too (a tied embedding) is left alone,
+    unless `shared` says that a copy may be made.
+
+    **Post-conditions.** Every weight leaves a remark: bytes before and after
+    and the relative error in the Frobenius norm, or why it stays.
+
+    **Before and after.**
+    ```mlir
+    %y = ffn.linear %x, %w : tensor<?x64xf32>, tensor<32x64xf32> -> tensor<?x32xf32>
+    ```
+    ```mlir
+    %d = ffn.dequantize %codes, %scales bits 4 group 32 : tensor<32x64xi8>, tensor<32x2xf32>
+    %y = ffn.linear %x, %d : tensor<?x64xf32>, tensor<32x64xf32> -> tensor<?x32xf32>
+    ```
+
+    **Numerical class.** approximate.
+  }];
+  let options = [
+    Option<"type", "type", "std::string", "\"int8\"", "bf16, int8 or int4">,
+    Option<"group", "group", "int64_t", "-1", "Elements of a row that share a scale, 0: all of them; default: 0 for int8, 128 for int4">,
+    ListOption<"only", "only", "std::string", "Weights whose names contain one of these">,
+    ListOption<"except", "except", "std::string", "No weights whose names contain one of these">,
+    Option<"shared", "shared", "bool", "false", "Quantize weights that others read too, which copies them">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
 def FFNDedupWeights : Pass<"ffn-dedup-weights", "::mlir::ModuleOp"> {
   let summary = "Make one weight of weights with equal bytes";
   let description = [{
