@@ -57,7 +57,10 @@ namespace {
 class Compiler {
 public:
   Compiler(ModuleOp source, const CompileOptions &options, StringRef path)
-      : source(source), options(options), output(path.str()), path(output) {}
+      : source(source), options(options), // The linker takes what begins with a
+                                          // minus for an option.
+        output((path.starts_with("-") ? "./" + path : path).str()),
+        path(output) {}
   LogicalResult run();
 
 private:
@@ -81,8 +84,6 @@ private:
 
   ModuleOp source;
   const CompileOptions options;
-  // A copy: lld resets every llvm::cl option of the process, and the caller's
-  // path may be one.
   const std::string output;
   StringRef path;
   std::string folder; // of temporary files, beside the output
@@ -93,6 +94,12 @@ private:
 } // namespace
 
 LogicalResult Compiler::createFolder() {
+  // A rename would put the artefact in the place of a device or a pipe.
+  llvm::sys::fs::file_status status;
+  if (!llvm::sys::fs::status(path, status) &&
+      !llvm::sys::fs::is_regular_file(status))
+    return source.emitError("cannot write '")
+           << path << "': it is there and not a regular file [FFN-O101]";
   SmallString<256> unique;
   llvm::sys::fs::createUniquePath(path + ".tmp-%%%%%%%%", unique,
                                   /*MakeAbsolute=*/false);

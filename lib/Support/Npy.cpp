@@ -285,6 +285,12 @@ std::string mlir::ffn::encodeNpy(const NpyArray &array) {
 
 LogicalResult mlir::ffn::writeNpy(StringRef path, const NpyArray &array,
                                   std::string &error) {
+  // A rename would put the array in the place of a device or a pipe.
+  sys::fs::file_status status;
+  if (!sys::fs::status(path, status) && !sys::fs::is_regular_file(status)) {
+    error = "it is there and not a regular file";
+    return failure();
+  }
   Expected<sys::fs::TempFile> temp =
       sys::fs::TempFile::create(path + ".tmp-%%%%%%");
   if (!temp) {

@@ -5,7 +5,7 @@ import pty
 import subprocess
 
 import pytest
-from artefact import BUILD, BUNDLED
+from artefact import BUILD, BUNDLED, ROOT
 
 FFNC = BUILD / "bin" / "ffnc"
 MODEL = BUNDLED / "pycode-lm-kv.onnx"
@@ -15,7 +15,7 @@ SMALL = ("--threads", "1")
 
 
 def call(tool, *arguments, **options):
-    return subprocess.run([BUILD / "bin" / tool, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run([(BUILD / "bin" / tool).resolve(), *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +148,46 @@ def test_progress_on_a_terminal(tmp_path):
     os.close(ours)
     assert done.returncode == 0 and done.stdout == b""
     assert [line.split()[0] for line in said.split("\r\n") if line] == ["reading", "running", "writing"]
+
+
+def test_compile_replaces_nothing_but_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "folder", "link"):
+        done = call("ffnc", "compile", MODEL, "-o", tmp_path / name)
+        assert done.returncode == 1 and "not a regular file [FFN-O101]" in done.stderr, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "pipe"] and (tmp_path / "pipe").is_fifo()
+    done = call("ffnc", "compile", MODEL, "-o", "-", cwd=tmp_path)
+    assert done.returncode == 2 and "name a file" in done.stderr
+    # A name like an option is a name.
+    done = call("ffnc", "compile", MODEL, "-o=-m.so", cwd=tmp_path)
+    assert done.returncode == 0 and (tmp_path / "-m.so").stat().st_size > 1 << 20, done.stderr
+
+
+def test_dims_have_defaults_and_known_names(library):
+    done = call("ffnc", "compare", MODEL, library)
+    assert done.returncode == 0 and "note: no --dim batch: taking 2" in done.stderr, done.stderr
+    assert "batch=2" in done.stdout
+    for verb in (("compare", MODEL, library), ("run", library, "--random")):
+        done = call("ffnc", *verb, "--dim", "foo=2")
+        assert done.returncode == 2 and "--dim foo: the inputs have no such dimension; they have batch, " in done.stderr, done.stderr
+
+
+def test_commands_of_the_readme(tmp_path):
+    """The shell block, as written, from a folder that has the examples; builds and the slow search are shortened."""
+    text = (ROOT / "README.md").read_text()
+    block = next(part for part in text.split("```") if part.startswith("sh") and "ffnc inspect" in part)
+    lines = block.replace("\\\n", "").splitlines()[1:]
+    commands = [line.replace("rewritten.onnx", str(tmp_path / "rewritten.onnx")) for line in lines if line.startswith("ffnc ")]
+    assert len(commands) >= 8
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    environment = {**os.environ, "PATH": f"{(BUILD / 'bin').resolve()}:{os.environ['PATH']}"}
+    for command in commands:
+        command = command.replace("samples=8", "samples=1").replace("--max-tokens 200", "--max-tokens 5")
+        # The one model that the reader brings.
+        if " model.onnx" in command:
+            command = command.replace(" model.onnx", " examples/pycode-lm/pycode-lm.onnx")
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, (command, done.stderr)

@@ -28,7 +28,7 @@ EXAMPLES:
   ffnc compare original.so pruned.so --dim batch=1 --dim sequence=64 --tolerance 0.1
   ffnc compare model.onnx model.so --reference onnxruntime.npz
 
-A model file as the first is evaluated in float64 (--native: compiled), as the
+A dimension without --dim is 2. A model file as the first is evaluated in float64 (--native: compiled), as the
 second it is compiled. For each output e(y) = max|y - yA| / max|yA|; integers
 and booleans must be equal. With --reference, an archive with outputs of another
 runtime ("out:NAME" or "NAME") and the inputs that gave them ("in:NAME"), the
@@ -278,16 +278,14 @@ static int compare() {
   if (!candidate)
     return Diagnosed;
 
+  if (llvm::Error error = checkDimNames(*candidate, grid->front()))
+    return fail(std::move(error), Usage);
+
   bool equal = true;
   size_t points = references.empty() ? grid->size() : references.size();
   llvm::json::Array list;
   for (size_t point = 0; point < points; ++point) {
-    const DimSizes &sizes = (*grid)[references.empty() ? point : 0];
-    std::string label =
-        references.empty() ? pointText(sizes) : references[point];
-    if (points > 1)
-      progress(llvm::Twine(point + 1) + "/" + llvm::Twine(points) + " " +
-               label);
+    DimSizes &sizes = (*grid)[references.empty() ? point : 0];
     size_t count = candidate->getInputs().size();
     std::vector<HostTensor> inputs(count);
     llvm::SmallVector<bool> given(count, false);
@@ -296,6 +294,18 @@ static int compare() {
       files.push_back(references[point]);
     if (llvm::Error error = readInputs(*candidate, files, given, inputs))
       return fail(std::move(error));
+    if (point == 0)
+      for (DimSizes &others : *grid)
+        if (&others == &sizes)
+          addDefaultSizes(*candidate, given, /*size=*/2, others);
+        else
+          for (auto &[name, size] : sizes)
+            others.try_emplace(name, size);
+    std::string label =
+        references.empty() ? pointText(sizes) : references[point];
+    if (points > 1)
+      progress(llvm::Twine(point + 1) + "/" + llvm::Twine(points) + " " +
+               label);
     if (llvm::Error error = fillInputs(*candidate, sizes, source.seed + point,
                                        source.intBound, given, inputs))
       return fail(std::move(error));

@@ -170,6 +170,8 @@ static int compile() {
     return fail("--precision=" + precision +
                     ": expected f32, bf16, int8 or int4",
                 Usage);
+  if (output == "-")
+    return fail("-o -: a library is no text for stdout; name a file", Usage);
   if (optLevel > 3)
     return fail("--opt-level: expected 0 to 3", Usage);
   // A pipeline that does not parse is an error of the command line.

@@ -6,6 +6,7 @@
 
 #include "Native.h"
 #include "ffn-mlir/Driver/Npz.h"
+#include "ffn-mlir/Support/DimExpr.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/BinaryFormat/Magic.h"
 #include "llvm/Support/FileSystem.h"
@@ -13,6 +14,7 @@
 #include "llvm/Support/Program.h"
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
+#include <set>
 
 using namespace mlir::ffn;
 using namespace mlir::ffn::driver;
@@ -107,6 +109,42 @@ mlir::ffn::driver::parseDims(llvm::ArrayRef<std::string> pairs) {
   if (grid->size() != 1)
     return driverError("--dim takes one size for each name here");
   return std::move(grid->front());
+}
+
+/// Names that the dimensions of an input depend on.
+static std::set<std::string> getSymbols(const Artefact::Value &value) {
+  std::set<std::string> names;
+  for (auto [dim, text] : llvm::zip_equal(value.shape, value.dimNames))
+    if (dim < 0)
+      DimExpr::parse(text).forEachSymbol(
+          [&](StringRef symbol) { names.insert(symbol.str()); });
+  return names;
+}
+
+Error mlir::ffn::driver::checkDimNames(const Artefact &artefact,
+                                       const DimSizes &sizes) {
+  std::set<std::string> known;
+  for (const Artefact::Value &value : artefact.getInputs())
+    known.merge(getSymbols(value));
+  for (auto &[name, size] : sizes)
+    if (!known.count(name))
+      return driverError(
+          "--dim " + name + ": the inputs have no such dimension; " +
+          (known.empty() ? std::string("all their sizes are fixed")
+                         : "they have " + llvm::join(known, ", ")) +
+          " [FFN-R400]");
+  return Error::success();
+}
+
+void mlir::ffn::driver::addDefaultSizes(const Artefact &artefact,
+                                        llvm::ArrayRef<bool> given,
+                                        int64_t size, DimSizes &sizes) {
+  for (auto [i, value] : llvm::enumerate(artefact.getInputs()))
+    if (!given[i])
+      for (const std::string &name : getSymbols(value))
+        if (sizes.try_emplace(name, size).second)
+          llvm::errs() << "note: no --dim " << name << ": taking " << size
+                       << '\n';
 }
 
 Error mlir::ffn::driver::fillInputs(const Artefact &artefact,

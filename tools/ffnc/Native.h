@@ -59,6 +59,13 @@ llvm::Expected<DimSizes> parseDims(llvm::ArrayRef<std::string> pairs);
 llvm::Expected<std::vector<DimSizes>>
 parseDimGrid(llvm::ArrayRef<std::string> pairs);
 
+/// Error about a size whose name is no dimension of any input.
+llvm::Error checkDimNames(const Artefact &artefact, const DimSizes &sizes);
+/// Gives every dimension of the inputs without entry in `given` that has no
+/// size yet the size `size`, and says so on stderr.
+void addDefaultSizes(const Artefact &artefact, llvm::ArrayRef<bool> given,
+                     int64_t size, DimSizes &sizes);
+
 /// Fills tensors for the inputs that `given` has no entry for (null data):
 /// seeded by position; ones for a name that ends in "mask".
 llvm::Error fillInputs(const Artefact &artefact, const DimSizes &sizes,

@@ -63,6 +63,8 @@ static int run() {
       openNative(options.model, options.threads);
   if (!artefact)
     return Diagnosed;
+  if (llvm::Error error = checkDimNames(*artefact, *sizes))
+    return fail(std::move(error), Usage);
   size_t count = artefact->getInputs().size();
   std::vector<HostTensor> inputs(count), outputs;
   llvm::SmallVector<bool> given(count, false);
