@@ -18,8 +18,8 @@ class Error(Exception):
     """A diagnosed failure.
 
     ``code`` is the stable code of the first error, such as ``"FFN-I101"``, or
-    ``None`` where the failure has none (a pipeline that does not parse);
-    ``diagnostics`` are all messages up to it.
+    ``None`` where the failure has none; ``diagnostics`` are all messages up to
+    it.
     """
 
     code: str | None

@@ -42,7 +42,8 @@ struct Module {
 
 /// Throws the first error that was collected, or `otherwise`.
 [[noreturn]] void raise(const mlir::ffn::DiagnosticPrinter &collector,
-                        const std::string &otherwise);
+                        const std::string &otherwise,
+                        llvm::StringRef code = {});
 
 /// Names come out of a file and need not be UTF-8.
 inline nanobind::object toText(const std::string &bytes) {

@@ -82,7 +82,7 @@ Module parseModule(const std::string &text) {
   ffn::DiagnosticPrinter collector(module.context.get(), "", nullptr);
   module.op = parseSourceString<ModuleOp>(text, module.context.get());
   if (!module.op)
-    raise(collector, "the text is not a module");
+    raise(collector, "the text is not a module", "FFN-I108");
   return module;
 }
 
@@ -99,8 +99,9 @@ std::string pointAt(StringRef message, StringRef text, size_t offset) {
   StringRef before = text.take_front(offset);
   size_t begin = before.rfind('\n') + 1; // npos + 1 is 0
   size_t line = before.count('\n') + 1, column = offset - begin;
-  return ("pipeline:" + Twine(line) + ":" + Twine(column + 1) + ": error: " +
-          message + "\n" + text.substr(begin).split('\n').first + "\n")
+  return ("pipeline:" + Twine(line) + ":" + Twine(column + 1) +
+          ": error: " + message + " [FFN-P100]\n" +
+          text.substr(begin).split('\n').first + "\n")
              .str() +
          std::string(column, ' ') + "^";
 }
@@ -226,7 +227,7 @@ DiagnosticList listDiagnostics(const ffn::DiagnosticPrinter &collector) {
 }
 
 void raise(const ffn::DiagnosticPrinter &collector,
-           const std::string &otherwise) {
+           const std::string &otherwise, llvm::StringRef code) {
   CompilerError error;
   error.diagnostics = listDiagnostics(collector);
   for (auto &[severity, text] : error.diagnostics)
@@ -234,6 +235,8 @@ void raise(const ffn::DiagnosticPrinter &collector,
       error.text = text;
   if (error.text.empty())
     error.text = otherwise;
+  if (!code.empty() && ffn::findCode(error.text).empty())
+    error.text += (" [" + code + "]").str();
   throw error;
 }
 

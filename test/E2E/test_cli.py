@@ -165,6 +165,14 @@ def test_compile_replaces_nothing_but_files(tmp_path):
     assert done.returncode == 0 and (tmp_path / "-m.so").stat().st_size > 1 << 20, done.stderr
 
 
+def test_wrong_values_of_compile(tmp_path):
+    for option in ("--cpu=foo", f"--weights-dir={tmp_path / 'none'}", "--emit=foo", "--opt-level=9"):
+        done = call("ffnc", "compile", MODEL, "-o", tmp_path / "m.so", option)
+        assert done.returncode == 2 and option.split("=")[0] in done.stderr and not list(tmp_path.iterdir()), done.stderr
+    done = call("ffnc", "compile", MODEL, "-o", tmp_path / "m.onnx", "--emit=so")
+    assert done.returncode == 0 and "whose name says otherwise" in done.stderr
+
+
 def test_dims_have_defaults_and_known_names(library):
     done = call("ffnc", "compare", MODEL, library)
     assert done.returncode == 0 and "note: no --dim batch: taking 2" in done.stderr, done.stderr

@@ -134,3 +134,10 @@ def test_rewritten_model_is_written_as_onnx(tmp_path):
     ffn_mlir.PassManager.parse("builtin.module(ffn-raise,ffn-decompose,ffn-materialize-weights)").run(module)
     module.export_onnx(tmp_path / "m.onnx")
     assert [node.op_type for node in onnx.load(str(tmp_path / "m.onnx")).graph.node] == ["Relu"]
+
+
+def test_text_that_does_not_parse_has_a_code():
+    for call, code in ((lambda: ffn_mlir.parse_module("garbage"), "FFN-I108"), (lambda: ffn_mlir.PassManager.parse("builtin.module(nope)"), "FFN-P100")):
+        with pytest.raises(ffn_mlir.Error) as caught:
+            call()
+        assert caught.value.code == code and caught.value.diagnostics

@@ -170,6 +170,13 @@ static int compile() {
     return fail("--precision=" + precision +
                     ": expected f32, bf16, int8 or int4",
                 Usage);
+  if (!llvm::is_contained({"native", "avx2", "avx512"}, cpu))
+    return fail("--cpu=" + cpu + ": expected native, avx2 or avx512", Usage);
+  if (!weightsDir.empty() && !llvm::sys::fs::is_directory(weightsDir))
+    return fail("--weights-dir=" + weightsDir + ": no such folder", Usage);
+  if (!emit.empty() && toONNX != llvm::StringRef(output).ends_with(".onnx"))
+    llvm::errs() << "warning: --emit=" << kindName << " writes '" << output
+                 << "', whose name says otherwise\n";
   if (output == "-")
     return fail("-o -: a library is no text for stdout; name a file", Usage);
   if (optLevel > 3)
