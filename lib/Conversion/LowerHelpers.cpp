@@ -382,6 +382,22 @@ Value mlir::ffn::reduce(
   return generic.getResult(0);
 }
 
+Type mlir::ffn::sumType(LowerScope &scope, Value input,
+                        ArrayRef<int64_t> dims) {
+  constexpr int64_t maxChain = 256;
+  Type type = elementOf(input);
+  if (!llvm::isa<FloatType>(type) || type.isF64())
+    return type;
+  Sizes sizes = scope.sizes(input);
+  int64_t count = 1;
+  for (int64_t dim : dims) {
+    std::optional<int64_t> size = getConstantIntValue(sizes[dim]);
+    if (!size || *size > maxChain || (count *= *size) > maxChain)
+      return scope.builder.getF64Type();
+  }
+  return scope.builder.getF32Type();
+}
+
 //===----------------------------------------------------------------------===//
 // Shape
 //===----------------------------------------------------------------------===//

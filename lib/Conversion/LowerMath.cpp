@@ -125,14 +125,22 @@ static Value narrow(LowerScope &scope, Value tensor, Type type) {
                      });
 }
 
+/// Sums in at least the type of the input, which is f32 or f64.
 static Value sumOver(
     LowerScope &scope, Value input, ArrayRef<int64_t> dims, bool keepDims,
     llvm::function_ref<Value(OpBuilder &, Location, Value)> prepare = nullptr) {
-  Value zero = zeroOf(scope.builder, scope.loc, elementOf(input));
-  return reduce(scope, input, dims, keepDims, zero, prepare,
-                [](OpBuilder &b, Location loc, Value element, Value sum) {
-                  return arith::AddFOp::create(b, loc, sum, element);
-                });
+  Type type = elementOf(input), wide = sumType(scope, input, dims);
+  auto extended = [&](OpBuilder &b, Location loc, Value element) -> Value {
+    if (wide != type)
+      element = arith::ExtFOp::create(b, loc, wide, element);
+    return prepare ? prepare(b, loc, element) : element;
+  };
+  Value zero = zeroOf(scope.builder, scope.loc, wide);
+  Value sum = reduce(scope, input, dims, keepDims, zero, extended,
+                     [](OpBuilder &b, Location loc, Value element, Value sum) {
+                       return arith::AddFOp::create(b, loc, sum, element);
+                     });
+  return narrow(scope, sum, type);
 }
 
 Value mlir::ffn::softmaxLast(LowerScope &scope, Value input, bool log) {

@@ -194,11 +194,17 @@ static LogicalResult evalMod(EvalContext &ctx) {
   bool truncated = ctx.getInt("fmod", 0) != 0;
   FailureOr<EvalTensor> result = failure();
   if (operands->a.isFloat()) {
-    if (!truncated)
-      return ctx.error("fmod must be 1 for floating operands");
     result = zipFloats(ctx.node, ctx.state, operands->a, operands->b,
                        operands->shape, operands->a.getElementType(),
-                       [](double x, double y) { return std::fmod(x, y); });
+                       [=](double x, double y) {
+                         double rest = std::fmod(x, y);
+                         if (truncated || std::isnan(rest))
+                           return rest;
+                         // The sign, of a zero too, follows the divisor.
+                         if (rest == 0)
+                           return std::copysign(0.0, y);
+                         return (rest < 0) != (y < 0) ? rest + y : rest;
+                       });
   } else {
     bool isUnsigned = operands->a.isUnsigned();
     result = zipInts(ctx, *operands, operands->a.getElementType(),
@@ -369,11 +375,15 @@ static LogicalResult evalBitShift(EvalContext &ctx) {
     return ctx.error("the operands must be integers");
   bool left = ctx.getString("direction", "") == "LEFT";
   unsigned width = intTypeWidth(operands->a.getElementType());
+  bool isSigned = !operands->a.isUnsigned();
   FailureOr<EvalTensor> result = zipInts(
       ctx, *operands, operands->a.getElementType(),
       [=](int64_t x, int64_t y) -> MaybeInt {
+        // Beyond the width, and for negative shifts, only the sign is left.
         if (static_cast<uint64_t>(y) >= width)
-          return 0;
+          return !left && isSigned && x < 0 ? -1 : 0;
+        if (!left && isSigned)
+          return x >> y;
         return static_cast<int64_t>(left ? static_cast<uint64_t>(x) << y
                                          : static_cast<uint64_t>(x) >> y);
       });

@@ -325,7 +325,17 @@ static Value divideInt(Expr e, Value l, Value r, bool isUnsigned,
 static Value modulo(Expr e, Value l, Value r, bool isUnsigned, bool fmod) {
   if (llvm::isa<FloatType>(l.getType())) {
     Value m = arith::RemFOp::create(e.b, e.loc, l, r);
-    return m;
+    if (fmod)
+      return m;
+    // A zero has the sign of the divisor; so has every other remainder.
+    using P = arith::CmpFPredicate;
+    Value zero = e.constant(l.getType(), 0);
+    Value rNegative = e.cmpf(P::OLT, r, zero);
+    Value differ =
+        arith::XOrIOp::create(e.b, e.loc, e.cmpf(P::OLT, m, zero), rNegative);
+    Value signedZero = e.select(rNegative, e.constant(l.getType(), -0.0), zero);
+    return e.select(e.cmpf(P::OEQ, m, zero), signedZero,
+                    e.select(differ, e.add(m, r), m));
   }
   Value m = divideInt(e, l, r, isUnsigned, /*remainder=*/true);
   if (isUnsigned || fmod)
@@ -470,6 +480,7 @@ static LogicalResult lowerLogic(LowerContext &ctx) {
 static LogicalResult lowerBitwise(LowerContext &ctx) {
   StringRef op = ctx.node.getOp();
   bool left = ctx.node.getString("direction", "") == "LEFT";
+  bool isUnsigned = ctx.isUnsigned(0);
   Type type = elementOf(ctx.input(0));
   return finish(
       ctx, elementwise(
@@ -485,10 +496,16 @@ static LogicalResult lowerBitwise(LowerContext &ctx) {
                    return arith::OrIOp::create(b, loc, a[0], a[1]);
                  if (op == "BitwiseXor")
                    return arith::XOrIOp::create(b, loc, a[0], a[1]);
-                 // A shift by the width or more gives zero, not poison.
-                 Value width = e.constant(type, type.getIntOrFloatBitWidth());
+                 // A shift by the width or more, or by a negative number,
+                 // leaves copies of the sign (or zero), not poison.
+                 unsigned bits = type.getIntOrFloatBitWidth();
+                 Value width = e.constant(type, bits);
                  Value fits = e.cmpi(arith::CmpIPredicate::ult, a[1], width);
                  Value zero = e.constant(type, 0);
+                 if (!left && !isUnsigned)
+                   return arith::ShRSIOp::create(
+                       b, loc, a[0],
+                       e.select(fits, a[1], e.constant(type, bits - 1)));
                  Value amount = e.select(fits, a[1], zero);
                  Value shifted =
                      left ? Value(arith::ShLIOp::create(b, loc, a[0], amount))

@@ -399,16 +399,47 @@ static LogicalResult lowerArg(LowerContext &ctx) {
   return success();
 }
 
+/// Floating-point indices are truncated towards zero.
+static Value integral(LowerContext &ctx, Value tensor) {
+  if (!llvm::isa<FloatType>(elementOf(tensor)))
+    return tensor;
+  Type i64 = ctx.builder.getI64Type();
+  return elementwise(ctx, tensor, i64,
+                     [&](OpBuilder &b, Location loc, ValueRange a) {
+                       return castElement(b, loc, a[0], i64, false, false);
+                     });
+}
+
 static LogicalResult lowerOneHot(LowerContext &ctx) {
   Value indices = ctx.input(0);
   OpBuilder &b = ctx.builder;
-  std::optional<Sizes> depth = ctx.intList(1);
+  std::optional<Sizes> depth;
+  if (llvm::isa<IntegerType>(elementOf(ctx.input(1)))) {
+    depth = ctx.intList(1);
+  } else if (auto constant = ctx.constantFloats(1)) {
+    if (constant->size() == 1 && constant->front() >= 0 &&
+        constant->front() < 1e15)
+      depth = Sizes{staticSize(ctx, static_cast<int64_t>(constant->front()))};
+  }
+  indices = integral(ctx, indices);
   Sizes from = ctx.sizes(indices);
   int64_t rank = from.size() + 1;
   std::optional<int64_t> axis = positiveAxis(ctx.node.getInt("axis", -1), rank);
-  if (!depth || depth->size() != 1 || !axis ||
-      !llvm::isa<IntegerType>(elementOf(indices)))
-    return ctx.unsupported("its depth or indices are not integers");
+  if (!axis)
+    return ctx.unsupported("its axis is out of range");
+  if (!depth) {
+    Value scalar = reshapeTo(ctx, integral(ctx, ctx.input(1)), {});
+    Value value = tensor::ExtractOp::create(b, ctx.loc, scalar, ValueRange{});
+    value = arith::IndexCastOp::create(b, ctx.loc, b.getIndexType(), value);
+    Value zero = constantIndex(ctx, 0);
+    ctx.check(arith::CmpIOp::create(b, ctx.loc, arith::CmpIPredicate::sge,
+                                    value, zero),
+              LowerScope::CheckKind::Shape);
+    depth =
+        Sizes{OpFoldResult(arith::MaxSIOp::create(b, ctx.loc, value, zero))};
+  }
+  if (depth->size() != 1)
+    return ctx.unsupported("its depth is no scalar");
   Type element = elementOf(ctx.input(2));
   auto valueAt = [&](int64_t i) -> Value {
     return tensor::ExtractOp::create(b, ctx.loc, ctx.input(2),

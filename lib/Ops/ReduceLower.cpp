@@ -45,7 +45,7 @@ static LogicalResult lowerReduce(LowerContext &ctx) {
   bool given = false;
   if (std::optional<ArrayRef<int64_t>> attr = ctx.node.getInts("axes")) {
     axes.assign(attr->begin(), attr->end());
-    given = true;
+    given = !axes.empty();
   } else if (ctx.input(1)) {
     std::optional<SmallVector<int64_t>> values = ctx.constantInts(1);
     if (!values)
@@ -53,12 +53,17 @@ static LogicalResult lowerReduce(LowerContext &ctx) {
     axes = *values;
     given = !axes.empty();
   }
-  if (!given) {
-    if (ctx.node.getInt("noop_with_empty_axes", 0) != 0) {
+  if (!given && ctx.node.getInt("noop_with_empty_axes", 0) == 0) {
+    axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+  } else if (!given) {
+    // No axis is reduced, but what is done to each element still is; of one
+    // element the other operators, LogSumExp too, are the element.
+    if (op != "ReduceSumSquare" && op != "ReduceL1" && op != "ReduceL2" &&
+        op != "ReduceLogSum") {
       ctx.results[0] = x;
       return success();
     }
-    axes = llvm::to_vector(llvm::seq<int64_t>(0, rank));
+    axes.clear();
   }
   for (int64_t &axis : axes) {
     std::optional<int64_t> positive = positiveAxis(axis, rank);
@@ -70,19 +75,31 @@ static LogicalResult lowerReduce(LowerContext &ctx) {
   bool isUnsigned = ctx.isUnsigned(0);
   Type type = elementOf(x);
   bool isFloat = llvm::isa<FloatType>(type);
+  bool isMax = op == "ReduceMax", isMin = op == "ReduceMin",
+       isProd = op == "ReduceProd";
   Type wide = type.isF16() || type.isBF16() ? Type(b.getF32Type()) : type;
+  if (!isMax && !isMin && !isProd)
+    wide = sumType(ctx, x, axes);
   if (!isFloat && (op == "ReduceLogSum" || op == "ReduceLogSumExp" ||
                    op == "ReduceL2" || op == "ReduceMean"))
     return ctx.unsupported("only floating-point inputs are supported");
 
-  bool isMax = op == "ReduceMax", isMin = op == "ReduceMin",
-       isProd = op == "ReduceProd";
   Value max;
   if (op == "ReduceLogSumExp") {
     max = reduce(ctx, x, axes, true, limitOf(b, ctx.loc, type, false, false),
                  nullptr, [](OpBuilder &b, Location loc, Value e, Value m) {
                    return arith::MaximumFOp::create(b, loc, m, e);
                  });
+    // Infinities are not subtracted from themselves.
+    max = elementwise(
+        ctx, max, type, [&](OpBuilder &b, Location loc, ValueRange a) -> Value {
+          Value isInfinite =
+              arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OEQ,
+                                    math::AbsFOp::create(b, loc, a[0]),
+                                    limitOf(b, loc, type, true, false));
+          return arith::SelectOp::create(b, loc, isInfinite,
+                                         zeroOf(b, loc, type), a[0]);
+        });
     x = elementwise(ctx, {x, max}, type,
                     [](OpBuilder &b, Location loc, ValueRange a) {
                       return arith::SubFOp::create(b, loc, a[0], a[1]);
@@ -93,7 +110,11 @@ static LogicalResult lowerReduce(LowerContext &ctx) {
                : isProd ? constantOf(b, ctx.loc, wide, 1)
                         : zeroOf(b, ctx.loc, wide);
   auto prepare = [&](OpBuilder &b, Location loc, Value e) -> Value {
-    e = wideOf(b, loc, e);
+    // exp in f32 at most: only the sum needs the longer type.
+    if (op == "ReduceLogSumExp")
+      e = math::ExpOp::create(b, loc, wideOf(b, loc, e));
+    if (e.getType() != wide)
+      e = arith::ExtFOp::create(b, loc, wide, e);
     if (op == "ReduceSumSquare" || op == "ReduceL2")
       return isFloat ? Value(arith::MulFOp::create(b, loc, e, e))
                      : Value(arith::MulIOp::create(b, loc, e, e));
@@ -102,8 +123,6 @@ static LogicalResult lowerReduce(LowerContext &ctx) {
         return math::AbsFOp::create(b, loc, e);
       return isUnsigned ? e : Value(math::AbsIOp::create(b, loc, e));
     }
-    if (op == "ReduceLogSumExp")
-      return math::ExpOp::create(b, loc, e);
     return e;
   };
   auto combine = [&](OpBuilder &b, Location loc, Value e, Value a) -> Value {
@@ -151,12 +170,16 @@ static LogicalResult lowerReduce(LowerContext &ctx) {
             v = arith::DivFOp::create(b, loc, v, count);
           if (op == "ReduceL2")
             v = math::SqrtOp::create(b, loc, v);
+          // The long type was for the sum alone.
+          if (wide != type && wide.isF64())
+            v = arith::TruncFOp::create(b, loc, b.getF32Type(), v);
           if (op == "ReduceLogSum" || op == "ReduceLogSumExp")
             v = math::LogOp::create(b, loc, v);
           if (max)
             v = arith::AddFOp::create(b, loc, v, wideOf(b, loc, a[1]));
-          return wide == type ? v
-                              : Value(arith::TruncFOp::create(b, loc, type, v));
+          return v.getType() == type
+                     ? v
+                     : Value(arith::TruncFOp::create(b, loc, type, v));
         });
   }
   ctx.results[0] = result;

@@ -333,7 +333,7 @@ static LogicalResult evalTile(EvalContext &ctx) {
 static int64_t padSource(int64_t i, int64_t size, StringRef mode) {
   if (i >= 0 && i < size)
     return i;
-  if (size == 0)
+  if (size <= 0)
     return -1;
   if (mode == "edge")
     return i < 0 ? 0 : size - 1;
@@ -372,9 +372,11 @@ static LogicalResult evalPad(EvalContext &ctx) {
       mode != "wrap")
     return ctx.error("mode '" + mode + "' is not known");
   SmallVector<int64_t> shape(x->getShape()), before(rank, 0);
+  // Negative pads remove elements first; what is kept is padded.
+  SmallVector<int64_t> cropped(rank, 0), kept(x->getShape());
   for (auto [i, axis] : llvm::enumerate(axes)) {
     int64_t low = (**pads)[i], high = (**pads)[i + axes.size()];
-    before[axis] = low;
+    before[axis] = std::max<int64_t>(low, 0);
     int64_t size = 0;
     if (llvm::AddOverflow(shape[axis], low, size) ||
         llvm::AddOverflow(size, high, size) || size < 0 ||
@@ -382,6 +384,8 @@ static LogicalResult evalPad(EvalContext &ctx) {
       return ctx.error("pads of axis " + Twine(axis) + " are out of range",
                        "E103");
     shape[axis] = size;
+    cropped[axis] = std::max<int64_t>(-low, 0);
+    kept[axis] += std::min<int64_t>(low, 0) + std::min<int64_t>(high, 0);
   }
   FailureOr<EvalTensor> result = ctx.allocate(x->getElementType(), shape);
   if (failed(result))
@@ -401,14 +405,13 @@ static LogicalResult evalPad(EvalContext &ctx) {
   gatherElements(*x, *result, [&](int64_t) -> int64_t {
     int64_t at = 0;
     for (int64_t d = 0; d < rank; ++d) {
-      int64_t source =
-          padSource(walk.getIndex()[d] - before[d], x->getDim(d), mode);
+      int64_t source = padSource(walk.getIndex()[d] - before[d], kept[d], mode);
       if (source < 0) {
         at = -1;
         lost |= mode != "constant";
         break;
       }
-      at += source * strides[d];
+      at += (source + cropped[d]) * strides[d];
     }
     walk.next();
     return at;

@@ -263,6 +263,11 @@ static LogicalResult lowerConcat(LowerContext &ctx) {
     input = refineType(ctx, input);
     Sizes own = ctx.sizes(input), part = sizes;
     part[*axis] = own[*axis];
+    // Nothing to insert, perhaps at an offset that is the end.
+    if (llvm::any_of(part, [](OpFoldResult size) {
+          return isConstantIntValue(size, 0);
+        }))
+      continue;
     // The slice's static sizes must be those of the inserted type.
     SmallVector<int64_t> shape;
     for (OpFoldResult size : part)
@@ -283,6 +288,11 @@ static Value extractSlice(LowerScope &scope, Value tensor,
                           ArrayRef<OpFoldResult> offsets,
                           ArrayRef<OpFoldResult> sizes,
                           ArrayRef<OpFoldResult> strides) {
+  // The offset of an empty slice may be the end, which slices do not allow.
+  auto isZero = [](OpFoldResult size) { return isConstantIntValue(size, 0); };
+  if (llvm::any_of(sizes, isZero) ||
+      llvm::is_contained(tensorType(tensor).getShape(), 0))
+    return emptyTensor(scope, sizes, elementOf(tensor));
   Value result = tensor::ExtractSliceOp::create(
       scope.builder, scope.loc, tensor, offsets, sizes, strides);
   scope.setSizes(result, sizes);
@@ -543,6 +553,19 @@ static LogicalResult lowerTile(LowerContext &ctx) {
   return success();
 }
 
+/// What a pad adds and what it removes; one of both is zero.
+static std::pair<OpFoldResult, OpFoldResult> splitPad(LowerContext &ctx,
+                                                      OpFoldResult pad) {
+  if (std::optional<int64_t> known = getConstantIntValue(pad))
+    return {staticSize(ctx, std::max<int64_t>(*known, 0)),
+            staticSize(ctx, std::max<int64_t>(-*known, 0))};
+  OpBuilder &b = ctx.builder;
+  Value zero = constantIndex(ctx, 0), value = sizeValue(ctx, pad);
+  Value negated = arith::SubIOp::create(b, ctx.loc, zero, value);
+  return {OpFoldResult(arith::MaxSIOp::create(b, ctx.loc, value, zero)),
+          OpFoldResult(arith::MaxSIOp::create(b, ctx.loc, negated, zero))};
+}
+
 static LogicalResult lowerPad(LowerContext &ctx) {
   Value input = refineType(ctx, ctx.input(0));
   Sizes from = ctx.sizes(input);
@@ -577,17 +600,39 @@ static LogicalResult lowerPad(LowerContext &ctx) {
     fill = constantOf(b, ctx.loc, type, ctx.node.getFloat("value", 0));
   }
   Sizes begin(rank, staticSize(ctx, 0)), sizes = from;
+  // Negative pads remove elements first: [cropped, cropped + kept) is padded.
+  Sizes cropped = begin, kept = from;
   for (auto [i, axis] : llvm::enumerate(axes)) {
-    begin[axis] = pads[i];
-    sizes[axis] = addSizes(ctx, addSizes(ctx, sizes[axis], pads[i]),
-                           pads[axes.size() + i]);
+    OpFoldResult low = pads[i], high = pads[axes.size() + i];
+    sizes[axis] = addSizes(ctx, addSizes(ctx, sizes[axis], low), high);
+    auto [added, removed] = splitPad(ctx, low);
+    begin[axis] = added;
+    cropped[axis] = removed;
+    kept[axis] = subSizes(ctx, subSizes(ctx, kept[axis], removed),
+                          splitPad(ctx, high).second);
+    if (mode == "constant")
+      continue;
+    // Something must be left to copy unless nothing is wanted.
+    std::optional<int64_t> size = getConstantIntValue(kept[axis]);
+    if (size && *size > 0)
+      continue;
+    if (kept[axis] == from[axis] && sizes[axis] == from[axis])
+      continue;
+    Value zero = constantIndex(ctx, 0);
+    Value some = arith::CmpIOp::create(b, ctx.loc, arith::CmpIPredicate::sgt,
+                                       sizeValue(ctx, kept[axis]), zero);
+    Value none = arith::CmpIOp::create(b, ctx.loc, arith::CmpIPredicate::eq,
+                                       sizeValue(ctx, sizes[axis]), zero);
+    ctx.check(arith::OrIOp::create(b, ctx.loc, some, none),
+              LowerScope::CheckKind::Shape);
   }
   if (std::optional<Sizes> known = ctx.outputSizes(0))
     sizes = *known;
-  SmallVector<Value> starts, extents;
+  SmallVector<Value> starts, offsets, extents;
   for (int64_t i = 0; i < rank; ++i) {
     starts.push_back(sizeValue(ctx, begin[i]));
-    extents.push_back(sizeValue(ctx, from[i]));
+    offsets.push_back(sizeValue(ctx, cropped[i]));
+    extents.push_back(sizeValue(ctx, kept[i]));
   }
   ctx.results[0] = generate(
       ctx, sizes, type,
@@ -597,7 +642,9 @@ static LogicalResult lowerPad(LowerContext &ctx) {
         SmallVector<Value> source;
         Value inside;
         for (auto [i, index] : llvm::enumerate(at)) {
-          if (isConstantIntValue(begin[i], 0) && sizes[i] == from[i]) {
+          if (isConstantIntValue(begin[i], 0) &&
+              isConstantIntValue(cropped[i], 0) && kept[i] == from[i] &&
+              sizes[i] == from[i]) {
             source.push_back(index);
             continue;
           }
@@ -616,16 +663,18 @@ static LogicalResult lowerPad(LowerContext &ctx) {
             inside =
                 inside ? arith::AndIOp::create(b, loc, inside, same) : same;
           } else if (mode == "reflect") {
+            // Mirrored at both ends, again and again: |p| modulo the period.
             Value absolute = arith::MaxSIOp::create(
                 b, loc, p, arith::SubIOp::create(b, loc, zero, p));
             Value twice = arith::AddIOp::create(b, loc, last, last);
+            absolute = arith::RemSIOp::create(
+                b, loc, absolute, arith::MaxSIOp::create(b, loc, twice, one));
             Value mirrored = arith::SubIOp::create(b, loc, twice, absolute);
             Value beyond = arith::CmpIOp::create(
                 b, loc, arith::CmpIPredicate::sgt, absolute, last);
             clamped =
                 arith::SelectOp::create(b, loc, beyond, mirrored, absolute);
-            clamped = arith::MinSIOp::create(
-                b, loc, arith::MaxSIOp::create(b, loc, clamped, zero), last);
+            clamped = arith::MaxSIOp::create(b, loc, clamped, zero);
           } else if (mode == "wrap") {
             Value n = arith::MaxSIOp::create(b, loc, extents[i], one);
             Value m = arith::RemSIOp::create(b, loc, p, n);
@@ -634,7 +683,7 @@ static LogicalResult lowerPad(LowerContext &ctx) {
             clamped = arith::SelectOp::create(
                 b, loc, negative, arith::AddIOp::create(b, loc, m, n), m);
           }
-          source.push_back(clamped);
+          source.push_back(arith::AddIOp::create(b, loc, clamped, offsets[i]));
         }
         if (!inside)
           return tensor::ExtractOp::create(b, loc, input, source);

@@ -89,6 +89,10 @@ Value reduce(
     Value init, llvm::function_ref<Value(OpBuilder &, Location, Value)> prepare,
     llvm::function_ref<Value(OpBuilder &, Location, Value, Value)> combine);
 
+/// Type to sum floats of the input over `dims` in: f32 for up to 256 elements
+/// known at compile time, f64 beyond, where a chain of f32 sums would stall.
+Type sumType(LowerScope &scope, Value input, ArrayRef<int64_t> dims);
+
 /// The same elements in row-major order under other sizes; the products must
 /// agree at run time.
 Value reshapeTo(LowerScope &scope, Value tensor, ArrayRef<OpFoldResult> sizes);

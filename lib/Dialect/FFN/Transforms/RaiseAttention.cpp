@@ -334,6 +334,13 @@ void Raiser::raiseAttentionOp(NodeOp node) {
       return miss("its cache or scores are used");
   if (node.getFloat("softcap", 0.0f) != 0.0f)
     return miss("it caps the scores");
+  if (node.getInt("left_window_size", -1) >= 0 ||
+      node.getInt("right_window_size", -1) >= 0)
+    return miss("it has a window");
+  // Scores of f64 are kept in f64, all others in f32.
+  int64_t precision = node.getInt("softmax_precision", 0);
+  if (precision != 0 && precision != (q.getElementType().isF64() ? 11 : 1))
+    return miss("its softmax has a precision of its own");
   if (q.getRank() != 4 || k.getRank() != 4 || v.getRank() != 4)
     return miss("query, key and value are not of rank 4");
   bool causal = node.getInt("is_causal", 0) != 0;
