@@ -4,7 +4,7 @@ import subprocess
 import numpy as np
 import onnx
 import pytest
-from artefact import BUILD, Model, compile_model
+from artefact import BUILD, Model, RunError, compile_model
 from onnx import TensorProto, helper
 
 onnx_type = helper.np_dtype_to_tensor_dtype
@@ -135,6 +135,17 @@ PADS = [("wrap", [-1, 1], [2, 3, 2]), ("wrap", [2, -1], [1, 2, 1, 2]), ("wrap", 
 @pytest.mark.parametrize("mode, pads, expected", PADS, ids=lambda v: str(v))
 def test_pads_beyond_the_axis_and_negative(mode, pads, expected, tmp_path):
     check(tmp_path, "Pad", [np.float32([1, 2, 3]), np.int64(pads)], np.float32(expected), {"mode": mode}, 19, constants=[1])
+
+
+@pytest.mark.parametrize("mode", ["edge", "reflect", "wrap"])
+def test_pads_of_nothing_are_refused(mode, tmp_path):
+    model = build(tmp_path / "m.onnx", "Pad", [(1, ["n"]), (7, [2])], [(1, [None])], {"mode": mode}, 19, {1: np.int64([1, 1])})
+    done = compile_model(model, tmp_path / "m.so")
+    assert done.returncode == 0, done.stderr
+    ours = Model(tmp_path / "m.so")
+    with pytest.raises(RunError, match="FFN-R403"):
+        ours.run({"i0": np.zeros(0, np.float32)})
+    assert np.array_equal(ours.run({"i0": np.float32([4])})[0], np.float32([4, 4, 4]))
 
 
 @pytest.mark.parametrize("attrs", [{"left_window_size": 1}, {"right_window_size": 2}, {"softcap": 2.0}, {"softmax_precision": 10}],
