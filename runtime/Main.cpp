@@ -181,9 +181,18 @@ static int usage(const char *program) {
           "usage: %s [--threads=N] [--output-dir=DIR] INPUT.npy...\n"
           "       %s --info\n"
           "Runs the model on one .npy file for each input, in order, and "
-          "writes output0.npy and so on.\n",
+          "writes output0.npy and so on.\n"
+          "N is 1 to 256; all CPUs where it is not given.\n",
           program, program);
   return 2;
+}
+
+/// The number that `text` is; 0 where it is none from 1 to 256.
+static uint32_t parseThreads(const char *text) {
+  uint32_t count = 0;
+  for (; *text >= '0' && *text <= '9' && count <= 256; ++text)
+    count = 10 * count + (uint32_t)(*text - '0');
+  return *text || count > 256 ? 0 : count;
 }
 
 extern "C" int main(int argc, char **argv) {
@@ -210,15 +219,16 @@ extern "C" int main(int argc, char **argv) {
           printValue("output", i, info);
       return 0;
     }
-    char *end = nullptr;
-    if (strncmp(arg, "--output-dir=", 13) == 0)
+    if (strncmp(arg, "--output-dir=", 13) == 0) {
       folder = arg + 13;
-    else if (strncmp(arg, "--threads=", 10) == 0 &&
-             (options.threads = (uint32_t)strtoul(arg + 10, &end, 10)) > 0 &&
-             options.threads <= 256 && !*end)
-      ;
-    else
+    } else if (strncmp(arg, "--threads=", 10) == 0) {
+      if (!(options.threads = parseThreads(arg + 10))) {
+        fprintf(stderr, "error: %s: expected 1 to 256\n", arg);
+        return usage(argv[0]);
+      }
+    } else {
       return usage(argv[0]);
+    }
   }
   if (argc - first != (int)model.num_inputs)
     return usage(argv[0]);

@@ -214,6 +214,9 @@ def test_program(tmp_path):
     assert done.returncode == 0 and not done.stdout, done.stderr
     assert error_of(np.load(tmp_path / "output0.npy"), ort_session(model).run(None, {"x": x})[0]) <= 2.0**-20
     assert subprocess.run(arguments, capture_output=True).returncode == 2
+    for threads in ("0", "257", "-1", "two", "", "2x", "4294967297", " 2"):
+        done = subprocess.run([program, f"--threads={threads}", tmp_path / "x.npy"], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2 and "expected 1 to 256" in done.stderr, (threads, done)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-1])
     np.save(tmp_path / "type.npy", x.astype(np.float64))
     np.save(tmp_path / "size.npy", x[:, 1:].copy())

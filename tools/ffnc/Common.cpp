@@ -28,12 +28,23 @@ JSONOption::JSONOption(Verb &verb)
     : cl::opt<bool>("json", cl::desc("one JSON object instead of text"),
                     cl::sub(verb.command)) {}
 
+bool ThreadCountParser::parse(cl::Option &option, StringRef name,
+                              StringRef text, unsigned &value) {
+  if (text.getAsInteger(10, value) || value < 1 || value > 256)
+    return option.error("'" + text + "': expected 1 to 256");
+  return false;
+}
+
+ThreadsOption::ThreadsOption(Verb &verb)
+    : cl::opt<unsigned, false, ThreadCountParser>(
+          "threads", cl::init(0),
+          cl::desc("threads, 1 to 256 (default: all CPUs)"),
+          cl::value_desc("count"), cl::sub(verb.command)) {}
+
 NativeOptions::NativeOptions(Verb &verb)
     : model(cl::Positional, cl::Required,
             cl::desc("model.so|model.onnx|model.mlir"), cl::sub(verb.command)),
-      threads("threads", cl::init(0),
-              cl::desc("threads, 1 to 256 (default: all CPUs)"),
-              cl::value_desc("count"), cl::sub(verb.command)) {}
+      threads(verb) {}
 
 InputOptions::InputOptions(Verb &verb, StringRef dimsText, StringRef dimsForm)
     : files("input",

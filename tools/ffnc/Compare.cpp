@@ -46,10 +46,7 @@ static InputOptions source(verb,
                            "several dimensions: every combination",
                            "name=size[,size...]");
 static JSONOption asJson(verb);
-static cl::opt<unsigned>
-    threads("threads", cl::init(0),
-            cl::desc("threads, 1 to 256 (default: all CPUs)"),
-            cl::value_desc("count"), cl::sub(verb.command));
+static ThreadsOption threads(verb);
 static cl::list<std::string>
     references("reference",
                cl::desc("inputs and outputs of another runtime; may be "

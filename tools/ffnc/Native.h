@@ -27,7 +27,7 @@ struct NativeOptions {
   explicit NativeOptions(Verb &verb);
 
   llvm::cl::opt<std::string> model;
-  llvm::cl::opt<unsigned> threads;
+  ThreadsOption threads;
 };
 
 /// Where inputs come from, for verbs that run a model on any.

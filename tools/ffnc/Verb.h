@@ -40,6 +40,17 @@ public:
 struct JSONOption : llvm::cl::opt<bool> {
   explicit JSONOption(Verb &verb);
 };
+/// Values of --threads: 1 to 256, the range of a session of the runtime. The
+/// default, 0, stands for all CPUs and cannot be asked for by number.
+struct ThreadCountParser : llvm::cl::parser<unsigned> {
+  using parser::parser;
+  bool parse(llvm::cl::Option &option, llvm::StringRef name,
+             llvm::StringRef text, unsigned &value);
+};
+/// --threads of every verb that runs a model.
+struct ThreadsOption : llvm::cl::opt<unsigned, false, ThreadCountParser> {
+  explicit ThreadsOption(Verb &verb);
+};
 /// Prints to stdout, with a line end. JSON has no number that is not finite:
 /// null stands for it.
 void printJSON(llvm::json::Value value);
