@@ -11,7 +11,10 @@
 
 #include "Runtime.h"
 #include <cpuid.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -112,10 +115,108 @@ bool ffn::rt::hasFeature(const char *name) {
   return false;
 }
 
+//===----------------------------------------------------------------------===//
+// CPUs
+//===----------------------------------------------------------------------===//
+
+/// The text of a file, cut to the buffer; false where there is none.
+template <size_t N> static bool readText(const char *path, char (&text)[N]) {
+  int file = open(path, O_RDONLY | O_CLOEXEC);
+  if (file < 0)
+    return false;
+  size_t size = 0;
+  for (ssize_t got;
+       size < N - 1 && (got = read(file, text + size, N - 1 - size)) > 0;)
+    size += static_cast<size_t>(got);
+  close(file);
+  text[size] = 0;
+  return size != 0;
+}
+
+/// Microseconds of CPU time in a period; false where `folder` sets no limit.
+static bool readQuota(const char *folder, long &quota, long &period) {
+  char path[4096 + 32], text[64];
+  char *end = text;
+  snprintf(path, sizeof path, "%s/cpu.max", folder);
+  if (readText(path, text)) {
+    quota = strtol(text, &end, 10); // 0 for "max"
+    period = strtol(end, nullptr, 10);
+    return quota > 0 && period > 0;
+  }
+  snprintf(path, sizeof path, "%s/cpu.cfs_quota_us", folder);
+  if (!readText(path, text))
+    return false;
+  quota = strtol(text, nullptr, 10); // -1 for none
+  snprintf(path, sizeof path, "%s/cpu.cfs_period_us", folder);
+  if (!readText(path, text))
+    return false;
+  period = strtol(text, nullptr, 10);
+  return quota > 0 && period > 0;
+}
+
+/// Whether the list of controllers, up to a colon, is that of version 2, which
+/// is empty, or has the CPU controller of version 1.
+static bool controlsCpu(const char *list) {
+  if (*list == ':')
+    return true;
+  while (true) {
+    size_t word = strcspn(list, ",:\n");
+    if (word == 3 && memcmp(list, "cpu", 3) == 0)
+      return true;
+    if (list[word] != ',')
+      return false;
+    list += word + 1;
+  }
+}
+
+uint32_t ffn::rt::countQuotaCpus(const char *groups, const char *mount) {
+  char text[4096], folder[4096];
+  if (!readText(groups, text))
+    return 0;
+  uint32_t cpus = 0;
+  for (char *line = text, *next; line && *line; line = next) {
+    // number ':' controllers ':' path
+    if ((next = strchr(line, '\n')))
+      *next++ = 0;
+    char *list = strchr(line, ':');
+    char *path = list ? strchr(list + 1, ':') : nullptr;
+    if (!path || !controlsCpu(++list))
+      continue;
+    *path++ = 0;
+    int root =
+        snprintf(folder, sizeof folder, "%s%s", mount, *list ? "/cpu" : "");
+    int length = snprintf(folder, sizeof folder, "%s%s%s", mount,
+                          *list ? "/cpu" : "", path);
+    if (length >= static_cast<int>(sizeof folder))
+      continue;
+    // A limit of any group around this one holds too.
+    while (true) {
+      long quota, period;
+      if (readQuota(folder, quota, period)) {
+        uint32_t allowed = static_cast<uint32_t>((quota - 1) / period + 1);
+        cpus = cpus && cpus < allowed ? cpus : allowed;
+      }
+      char *slash = strrchr(folder, '/');
+      if (length <= root || !slash)
+        break;
+      length = static_cast<int>(slash - folder);
+      if (length < root)
+        length = root;
+      folder[length] = 0;
+    }
+  }
+  return cpus;
+}
+
+static uint32_t quotaCpus;
+static pthread_once_t quotaOnce = PTHREAD_ONCE_INIT;
+
 uint32_t ffn::rt::countCpus() {
+  pthread_once(&quotaOnce, [] {
+    quotaCpus = countQuotaCpus("/proc/self/cgroup", "/sys/fs/cgroup");
+  });
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) != 0)
-    return 1;
-  int count = CPU_COUNT(&set);
-  return count < 1 ? 1 : static_cast<uint32_t>(count);
+  int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+  uint32_t cpus = count < 1 ? 1 : static_cast<uint32_t>(count);
+  return quotaCpus && quotaCpus < cpus ? quotaCpus : cpus;
 }

@@ -29,7 +29,9 @@ using Body = void (*)(void *args, int64_t begin, int64_t end);
 
 namespace {
 /// About 50 us and 1 ms: inside a run the next region is near, and waking a
-/// sleeper costs as much as the shorter of the two.
+/// sleeper costs as much as the shorter of the two. Where there are more
+/// threads than CPUs nobody spins: it would be on the CPU of a thread with
+/// work.
 constexpr int kSpinsOutside = 1000, kSpinsInside = 20000;
 /// After this many looks the caller offers its CPU to whoever it waits for.
 constexpr int kSpinsForOthers = 1000;
@@ -43,9 +45,12 @@ struct Pool {
   uint32_t generation = 0; // futex word
   uint32_t sleepers = 0;
   uint32_t activeRuns = 0;
+  uint32_t runThreads = 0; // of the run that began last
+  uint32_t cpus = 1;       // that it may use
   uint32_t numWorkers = 0;
-  uint32_t threads = 0; // that may take part
-  uint32_t unfinished = 0;
+  uint32_t threads = 0;    // that may take part
+  uint32_t unfinished = 0; // futex word
+  uint32_t callerSleeps = 0;
   /// Generation in the upper half, parts that nobody has taken in the lower.
   /// Who takes one may read the members below: the region cannot end before.
   uint64_t ticket = 0;
@@ -75,13 +80,29 @@ template <typename T> static T load(T &value) {
   return __atomic_load_n(&value, __ATOMIC_ACQUIRE);
 }
 
-static void sleepWhile(uint32_t &word, uint32_t value) {
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+/// Sleeps until `wake` with one of the bits in `mask`, if the word has `value`.
+static void sleepWhile(uint32_t &word, uint32_t value, uint32_t mask = ~0u) {
+  syscall(SYS_futex, &word, FUTEX_WAIT_BITSET_PRIVATE, value, nullptr, nullptr,
+          mask);
 }
 
-static void wakeAll(uint32_t &word) {
-  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 0x7fffffff, nullptr, nullptr,
-          0);
+static void wake(uint32_t &word, uint32_t count, uint32_t mask = ~0u) {
+  syscall(SYS_futex, &word, FUTEX_WAKE_BITSET_PRIVATE, count, nullptr, nullptr,
+          mask);
+}
+
+/// Bits of the workers below `index`; the last bit is of all that have none of
+/// their own.
+static uint32_t workersBelow(uint32_t index) {
+  return index > 32 ? ~0u : (uint32_t(1) << (index - 1)) - 1;
+}
+static uint32_t workerBit(uint32_t index) {
+  return uint32_t(1) << (index > 32 ? 31 : index - 1);
+}
+
+/// Whether the runs in progress have more threads than CPUs.
+static bool isCrowded() {
+  return load(pool.runThreads) + load(pool.activeRuns) > load(pool.cpus) + 1;
 }
 
 /// Contiguous share of part `part`; the split decides who computes a task,
@@ -103,7 +124,9 @@ static void takeParts() {
                                      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
       continue;
     runPart(pool.body, pool.args, pool.tasks, pool.parts - left, pool.parts);
-    __atomic_sub_fetch(&pool.unfinished, 1, __ATOMIC_RELEASE);
+    if (__atomic_sub_fetch(&pool.unfinished, 1, __ATOMIC_SEQ_CST) == 0 &&
+        __atomic_load_n(&pool.callerSleeps, __ATOMIC_SEQ_CST))
+      wake(pool.unfinished, 1);
     ticket = load(pool.ticket);
   }
 }
@@ -120,14 +143,16 @@ static void *work(void *argument) {
     uint32_t now;
     int spins = 0;
     while ((now = load(pool.generation)) == seen) {
-      int limit = load(pool.activeRuns) ? kSpinsInside : kSpinsOutside;
+      int limit = index >= load(pool.runThreads) || isCrowded() ? 0
+                  : load(pool.activeRuns)                       ? kSpinsInside
+                                                                : kSpinsOutside;
       if (++spins < limit) {
         _mm_pause();
         continue;
       }
       __atomic_add_fetch(&pool.sleepers, 1, __ATOMIC_SEQ_CST);
       if (__atomic_load_n(&pool.generation, __ATOMIC_SEQ_CST) == seen)
-        sleepWhile(pool.generation, seen);
+        sleepWhile(pool.generation, seen, workerBit(index));
       __atomic_sub_fetch(&pool.sleepers, 1, __ATOMIC_SEQ_CST);
       spins = 0;
     }
@@ -194,11 +219,23 @@ static void providerParallelFor(Body body, void *args, int64_t tasks,
   uint64_t next = pool.generation + 1;
   __atomic_store_n(&pool.ticket, next << 32 | pool.parts, __ATOMIC_RELEASE);
   __atomic_add_fetch(&pool.generation, 1, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(&pool.sleepers, __ATOMIC_SEQ_CST))
-    wakeAll(pool.generation);
+  bool crowded = isCrowded();
+  uint32_t cpus = load(pool.cpus);
+  // No more than can run: parts are for whoever comes.
+  uint32_t helpers = threads < cpus ? threads - 1 : cpus - 1;
+  if (helpers && __atomic_load_n(&pool.sleepers, __ATOMIC_SEQ_CST))
+    wake(pool.generation, helpers, workersBelow(threads));
   insideRegion = true;
   takeParts();
   insideRegion = false;
+  while (crowded) {
+    __atomic_store_n(&pool.callerSleeps, 1, __ATOMIC_SEQ_CST);
+    uint32_t left = __atomic_load_n(&pool.unfinished, __ATOMIC_SEQ_CST);
+    if (left == 0)
+      break;
+    sleepWhile(pool.unfinished, left);
+  }
+  __atomic_store_n(&pool.callerSleeps, 0, __ATOMIC_RELAXED);
   for (int spins = 0; load(pool.unfinished) != 0; ++spins) {
     _mm_pause();
     // On an overcommitted machine the worker may be waiting for this CPU.
@@ -210,6 +247,8 @@ static void providerParallelFor(Body body, void *args, int64_t tasks,
 
 static void providerBegin(uint32_t threads) {
   if (threads > 1) {
+    __atomic_store_n(&pool.runThreads, threads, __ATOMIC_RELEASE);
+    __atomic_store_n(&pool.cpus, countCpus(), __ATOMIC_RELEASE);
     pthread_mutex_lock(&pool.mutex);
     growWorkers(threads - 1);
     pthread_mutex_unlock(&pool.mutex);

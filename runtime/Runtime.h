@@ -75,8 +75,13 @@ bool evaluate(const Dim &dim, const int64_t *symbols, int64_t &value);
 /// FFN_CPU_FEATURES (a comma-separated list; only what it names exists) does
 /// not hide it. Unknown names are missing.
 bool hasFeature(const char *name);
-/// CPUs that this process may run on, at least 1.
+/// CPUs that this thread may run on at the same time, at least 1: those of its
+/// affinity mask, or fewer where a control group limits the time.
 uint32_t countCpus();
+/// CPUs whose time the control groups of a process allow, rounded up; 0 for no
+/// limit. `groups`: file of its groups, as /proc/self/cgroup; `mount`: where
+/// their files are, as /sys/fs/cgroup. Versions 1 and 2 are understood.
+uint32_t countQuotaCpus(const char *groups, const char *mount);
 
 //===----------------------------------------------------------------------===//
 // Memory of a run

@@ -14,8 +14,13 @@
 #include "ffn-mlir/Target/Descriptor.h"
 #include "gtest/gtest.h"
 #include <atomic>
+#include <chrono>
 #include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 #include <xmmintrin.h>
 
@@ -34,9 +39,16 @@ void ffn_parallel_for(void (*body)(void *, int64_t, int64_t), void *args,
 const ffn_api *ffn_get_api(uint32_t version);
 }
 
+namespace ffn::rt {
+uint32_t countCpus();
+uint32_t countQuotaCpus(const char *groups, const char *mount);
+} // namespace ffn::rt
+
 namespace {
 std::atomic<int64_t> allocationRequest{0};
 std::atomic<bool> sawFlushToZero{false};
+/// Called for every part of the parallel region, if set.
+std::atomic<void (*)()> partHook{nullptr};
 
 struct Memref2 {
   float *allocated, *data;
@@ -95,6 +107,8 @@ extern "C" void ffn_model_entry(void **args) {
   ffn_parallel_for(
       [](void *context, int64_t begin, int64_t end) {
         auto &work = *static_cast<Work *>(context);
+        if (auto hook = partHook.load())
+          hook();
         for (int64_t i = begin; i < end; ++i)
           work.y[i] = 2 * work.x[i] + work.w;
       },
@@ -299,4 +313,75 @@ TEST_F(Runtime, ThreadsShareOneModel) {
   for (std::thread &caller : callers)
     caller.join();
   EXPECT_EQ(failures, 0);
+}
+
+/// Where threads outnumber the CPUs, whoever waits sleeps: spinning would take
+/// the CPU of a thread with work.
+TEST_F(Runtime, SleepsWhereThreadsOutnumberCpus) {
+  using namespace std::chrono_literals;
+  static std::thread::id caller;
+  static std::atomic<int> begun;
+  caller = std::this_thread::get_id();
+  begun = 0;
+  ffn_session_options options{sizeof(ffn_session_options),
+                              std::min(ffn::rt::countCpus() + 1, 256u)};
+  ffn_session *crowded = nullptr;
+  ASSERT_EQ(api->session_create(&options, &crowded), FFN_OK);
+  // Two parts, and with two CPUs two threads: the caller's ends at once, the
+  // other one takes a while in which nobody has anything to do.
+  partHook = [] {
+    ++begun;
+    for (int i = 0; i < 200 && begun < 2; ++i)
+      std::this_thread::sleep_for(1ms);
+    if (std::this_thread::get_id() != caller)
+      std::this_thread::sleep_for(200ms);
+  };
+  Tensor x({2, 1}), p({2, 0}), y({2, 1}), z({2, 1});
+  ffn_tensor inputs[2] = {x.tensor, p.tensor};
+  ffn_tensor outputs[2] = {y.tensor, z.tensor};
+  timespec before, after;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+  EXPECT_EQ(api->session_run(crowded, inputs, 2, outputs, 2), FFN_OK);
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+  partHook = nullptr;
+  api->session_destroy(crowded);
+  double seconds = static_cast<double>(after.tv_sec - before.tv_sec) +
+                   1e-9 * static_cast<double>(after.tv_nsec - before.tv_nsec);
+  EXPECT_LT(seconds, 0.1);
+  EXPECT_EQ(y.data, (std::vector<float>{1.0f, 1.5f}));
+}
+
+TEST(Cpus, FollowsControlGroups) {
+  namespace fs = std::filesystem;
+  fs::path root = fs::path(testing::TempDir()) /
+                  ("ffn-cgroups-" + std::to_string(getpid()));
+  auto write = [&](const fs::path &path, const char *text) {
+    fs::create_directories((root / path).parent_path());
+    std::ofstream(root / path) << text;
+  };
+  auto count = [&](const char *groups) {
+    write("groups", groups);
+    return ffn::rt::countQuotaCpus((root / "groups").c_str(),
+                                   (root / "v").c_str());
+  };
+  EXPECT_EQ(ffn::rt::countQuotaCpus((root / "none").c_str(), "/none"), 0u);
+  write("v/a/b/cpu.max", "max 100000\n");
+  EXPECT_EQ(count("0::/a/b\n"), 0u);
+  write("v/a/cpu.max", "250000 100000\n");
+  EXPECT_EQ(count("0::/a/b\n"), 3u); // of the group around it
+  EXPECT_EQ(count("0::/\n"), 0u);
+  write("v/cpu.max", "50000 100000\n");
+  EXPECT_EQ(count("0::/a/b\n"), 1u); // the narrowest
+  EXPECT_EQ(count("0::/gone\n"), 1u);
+  EXPECT_EQ(count("0::/\n"), 1u);
+  fs::remove_all(root / "v");
+  write("v/cpu/c/cpu.cfs_quota_us", "400000\n");
+  write("v/cpu/c/cpu.cfs_period_us", "100000\n");
+  EXPECT_EQ(count("5:memory:/m\n4:cpu,cpuacct:/c/d\n0::/\n"), 4u);
+  EXPECT_EQ(count("4:cpuset:/c\n"), 0u);
+  write("v/cpu/c/cpu.cfs_quota_us", "-1\n");
+  EXPECT_EQ(count("4:cpuacct,cpu:/c"), 0u);
+  EXPECT_EQ(count("no colons"), 0u);
+  EXPECT_EQ(count("4:cpu"), 0u);
+  fs::remove_all(root);
 }
