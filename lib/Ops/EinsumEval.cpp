@@ -5,18 +5,17 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Interpreter/TensorOps.h"
+#include "ffn-mlir/Ops/EinsumEquation.h"
 #include "ffn-mlir/Ops/OpTable.h"
-#include "llvm/ADT/StringExtras.h"
 #include <map>
 
 using namespace mlir;
 using namespace mlir::ffn;
 
-namespace {
-/// Labels of one term; an ellipsis is the labels of its broadcast dims, which
-/// are numbers below 0 counted from the right.
-using Labels = SmallVector<int>;
+using Labels = EinsumLabels;
 
+namespace {
+/// An equation over tensors of known ranks.
 struct Equation {
   SmallVector<Labels> inputs;
   Labels output;
@@ -24,80 +23,36 @@ struct Equation {
 };
 } // namespace
 
-/// Labels of `text` for a term whose ellipsis stands for `hidden` dims.
-static std::optional<Labels> parseTerm(StringRef text, int64_t hidden) {
-  Labels labels;
-  bool hasEllipsis = false;
-  while (!text.empty()) {
-    if (text.consume_front(" "))
-      continue;
-    if (text.consume_front("...")) {
-      if (hasEllipsis)
-        return std::nullopt;
-      hasEllipsis = true;
-      for (int64_t i = hidden; i > 0; --i)
-        labels.push_back(static_cast<int>(-i));
-      continue;
-    }
-    if (!llvm::isAlpha(text[0]))
-      return std::nullopt;
-    labels.push_back(text[0]);
-    text = text.drop_front();
-  }
-  return labels;
-}
-
 static FailureOr<Equation> parseEquation(EvalContext &ctx,
                                          ArrayRef<EvalTensor> tensors) {
-  StringRef text = ctx.getString("equation", "");
   auto malformed = [&]() -> FailureOr<Equation> {
     return ctx.error("the equation does not fit the inputs");
   };
-  auto [left, right] = text.split("->");
-  bool isExplicit = text.contains("->");
-  SmallVector<StringRef> terms;
-  left.split(terms, ',');
-  if (terms.size() != tensors.size())
+  std::string why;
+  std::optional<EinsumEquation> parsed =
+      EinsumEquation::parse(ctx.getString("equation", ""), why);
+  if (!parsed)
+    return ctx.error(why);
+  if (parsed->inputs.size() != tensors.size())
     return malformed();
   Equation equation;
   int64_t widest = 0;
-  for (auto [term, tensor] : llvm::zip(terms, tensors)) {
-    int64_t named = llvm::count_if(term, llvm::isAlpha);
-    int64_t hidden = term.contains("...") ? tensor.getRank() - named : 0;
-    std::optional<Labels> labels =
-        hidden < 0 ? std::nullopt : parseTerm(term, hidden);
-    if (!labels || static_cast<int64_t>(labels->size()) != tensor.getRank())
+  for (auto [term, tensor] : llvm::zip(parsed->inputs, tensors)) {
+    std::optional<int64_t> hidden = term.getHidden(tensor.getRank());
+    if (!hidden)
       return malformed();
-    widest = std::max(widest, hidden);
-    for (auto [label, dim] : llvm::zip(*labels, tensor.getShape())) {
+    widest = std::max(widest, *hidden);
+    Labels labels = term.getLabels(*hidden);
+    for (auto [label, dim] : llvm::zip(labels, tensor.getShape())) {
       auto [entry, isNew] = equation.sizes.try_emplace(label, dim);
       if (entry->second == 1 && label < 0)
         entry->second = dim;
       if (entry->second != dim && (label >= 0 || dim != 1))
         return malformed();
     }
-    equation.inputs.push_back(*labels);
+    equation.inputs.push_back(std::move(labels));
   }
-  if (isExplicit) {
-    std::optional<Labels> labels = parseTerm(right, widest);
-    if (!labels)
-      return malformed();
-    equation.output = *labels;
-    for (auto [i, label] : llvm::enumerate(equation.output))
-      if (!equation.sizes.count(label) ||
-          llvm::is_contained(ArrayRef(equation.output).drop_front(i + 1),
-                             label))
-        return malformed();
-    return equation;
-  }
-  // Broadcast dims, then the labels that occur once, in alphabetical order.
-  std::map<int, int> counts;
-  for (const Labels &labels : equation.inputs)
-    for (int label : labels)
-      ++counts[label];
-  for (auto [label, count] : counts)
-    if (label < 0 || count == 1)
-      equation.output.push_back(label);
+  equation.output = parsed->output.getLabels(widest);
   return equation;
 }
 

@@ -4,46 +4,22 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Ops/EinsumEquation.h"
 #include "ffn-mlir/Ops/LowerHelpers.h"
-#include "llvm/ADT/StringExtras.h"
 #include <map>
 
 using namespace mlir;
 using namespace mlir::ffn;
 
-namespace {
-/// One label for each dim; the dims of an ellipsis are negative numbers
-/// counted from the right.
-using Labels = SmallVector<int>;
+using Labels = EinsumLabels;
 
+namespace {
 /// A tensor whose dims are labelled.
 struct Term {
   Value tensor;
   Labels labels;
 };
 } // namespace
-
-static std::optional<Labels> parseTerm(StringRef text, int64_t hidden) {
-  Labels labels;
-  bool hasEllipsis = false;
-  while (!text.empty()) {
-    if (text.consume_front(" "))
-      continue;
-    if (text.consume_front("...")) {
-      if (hasEllipsis)
-        return std::nullopt;
-      hasEllipsis = true;
-      for (int64_t i = hidden; i > 0; --i)
-        labels.push_back(static_cast<int>(-i));
-      continue;
-    }
-    if (!llvm::isAlpha(text[0]))
-      return std::nullopt;
-    labels.push_back(text[0]);
-    text = text.drop_front();
-  }
-  return labels;
-}
 
 static bool hasDuplicates(Labels labels) {
   llvm::sort(labels);
@@ -107,42 +83,25 @@ static FailureOr<Term> multiply(LowerContext &ctx, Term a, Term b,
 }
 
 static LogicalResult lowerEinsum(LowerContext &ctx) {
-  StringRef text = ctx.node.getString("equation", "");
-  auto [left, right] = text.split("->");
-  SmallVector<StringRef> pieces;
-  left.split(pieces, ',');
-  if (pieces.size() != ctx.inputs.size())
+  std::string why;
+  std::optional<EinsumEquation> equation =
+      EinsumEquation::parse(ctx.node.getString("equation", ""), why);
+  if (!equation)
+    return ctx.unsupported(why);
+  if (equation->inputs.size() != ctx.inputs.size())
     return ctx.unsupported("the equation does not fit the inputs");
   SmallVector<Term> terms;
-  std::map<int, int> counts;
   int64_t widest = 0;
-  for (auto [piece, tensor] : llvm::zip(pieces, ctx.inputs)) {
-    int64_t named = llvm::count_if(piece, llvm::isAlpha);
-    int64_t hidden = piece.contains("...") ? rankOf(tensor) - named : 0;
-    std::optional<Labels> labels =
-        hidden < 0 ? std::nullopt : parseTerm(piece, hidden);
-    if (!labels || static_cast<int64_t>(labels->size()) != rankOf(tensor))
+  for (auto [term, tensor] : llvm::zip(equation->inputs, ctx.inputs)) {
+    std::optional<int64_t> hidden = term.getHidden(rankOf(tensor));
+    if (!hidden)
       return ctx.unsupported("the equation does not fit the inputs");
-    if (hasDuplicates(*labels))
+    widest = std::max(widest, *hidden);
+    terms.push_back({tensor, term.getLabels(*hidden)});
+    if (hasDuplicates(terms.back().labels))
       return ctx.unsupported("a label is repeated in one term");
-    widest = std::max(widest, hidden);
-    for (int label : *labels)
-      ++counts[label];
-    terms.push_back({tensor, *labels});
   }
-  Labels output;
-  if (text.contains("->")) {
-    std::optional<Labels> labels = parseTerm(right, widest);
-    if (!labels || hasDuplicates(*labels) ||
-        llvm::any_of(*labels, [&](int label) { return !counts.count(label); }))
-      return ctx.unsupported("the output of the equation does not fit");
-    output = *labels;
-  } else {
-    // Broadcast dims, then the labels that occur once, in alphabetical order.
-    for (auto [label, count] : counts)
-      if (label < 0 || count == 1)
-        output.push_back(label);
-  }
+  Labels output = equation->output.getLabels(widest);
   if (terms.size() == 1) {
     Type type = elementOf(terms[0].tensor);
     Value one = constantOf(ctx.builder, ctx.loc, type, 1);

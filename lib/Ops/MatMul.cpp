@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Ops/EinsumEquation.h"
 #include "ffn-mlir/Ops/ShapeHelpers.h"
-#include "llvm/ADT/StringExtras.h"
 #include <map>
 
 using namespace mlir;
@@ -135,75 +135,38 @@ static LogicalResult shapeQGemm(ShapeContext &ctx) {
 // Einsum
 //===----------------------------------------------------------------------===//
 
-namespace {
-/// Letters of one term; `ellipsis` is the position of "...".
-struct EinsumTerm {
-  std::string letters;
-  std::optional<size_t> ellipsis;
-};
-} // namespace
-
-static std::optional<EinsumTerm> parseTerm(StringRef text) {
-  EinsumTerm term;
-  while (!text.empty()) {
-    if (text.consume_front(" "))
-      continue;
-    if (text.consume_front("...")) {
-      if (term.ellipsis)
-        return std::nullopt;
-      term.ellipsis = term.letters.size();
-      continue;
-    }
-    if (!llvm::isAlpha(text.front()) ||
-        term.letters.size() > static_cast<size_t>(kMaxRank))
-      return std::nullopt;
-    term.letters += text.front();
-    text = text.drop_front();
-  }
-  return term;
-}
-
 static LogicalResult shapeEinsum(ShapeContext &ctx) {
-  StringRef equation = ctx.node.getString("equation", "");
-  auto bad = [&] {
-    return ctx.error("I502", "the equation is not understood");
-  };
-  if (equation.size() > 4096)
-    return bad();
-  bool isExplicit = equation.contains("->");
-  auto [inputText, outputText] = equation.split("->");
-  SmallVector<StringRef> parts;
-  inputText.split(parts, ',');
-  if (parts.size() != ctx.numInputs() || outputText.contains("->"))
-    return ctx.error("I502", "the equation has " + Twine(parts.size()) +
-                                 " operands, the node " +
-                                 Twine(ctx.numInputs()));
+  std::string why;
+  std::optional<EinsumEquation> equation =
+      EinsumEquation::parse(ctx.node.getString("equation", ""), why);
+  if (!equation)
+    return ctx.error("I502", why);
+  if (equation->inputs.size() != ctx.numInputs())
+    return ctx.error("I502",
+                     "the equation has " + Twine(equation->inputs.size()) +
+                         " operands, the node " + Twine(ctx.numInputs()));
   std::map<char, DimExpr> sizes;
-  std::map<char, unsigned> uses;
   std::optional<Dims> batch = Dims();
   bool hasEllipsis = false, rankUnknown = false;
-  for (auto [i, part] : llvm::enumerate(parts)) {
-    std::optional<EinsumTerm> term = parseTerm(part);
-    if (!term)
-      return bad();
-    hasEllipsis |= term->ellipsis.has_value();
-    for (char letter : term->letters)
-      ++uses[letter], sizes.try_emplace(letter);
+  for (auto [i, term] : llvm::enumerate(equation->inputs)) {
+    hasEllipsis |= term.ellipsis.has_value();
+    for (char letter : term.letters)
+      sizes.try_emplace(letter);
     const SymValue &input = ctx.input(i);
     if (!input.dims) {
-      rankUnknown |= term->ellipsis.has_value();
+      rankUnknown |= term.ellipsis.has_value();
       continue;
     }
-    int64_t extra = input.rank() - static_cast<int64_t>(term->letters.size());
-    if (extra < 0 || (extra > 0 && !term->ellipsis))
+    std::optional<int64_t> extra = term.getHidden(input.rank());
+    if (!extra)
       return ctx.error("I504", "operand " + Twine(i) + " has " +
                                    Twine(input.rank()) +
                                    " dimensions, the equation names " +
-                                   Twine(term->letters.size()));
+                                   Twine(term.letters.size()));
     ArrayRef<DimExpr> dims = *input.dims;
-    size_t split = term->ellipsis.value_or(term->letters.size());
-    for (auto [k, letter] : llvm::enumerate(term->letters)) {
-      const DimExpr &dim = dims[k < split ? k : k + extra];
+    size_t split = term.ellipsis.value_or(term.letters.size());
+    for (auto [k, letter] : llvm::enumerate(term.letters)) {
+      const DimExpr &dim = dims[k < split ? k : k + *extra];
       DimExpr &size = sizes[letter];
       std::optional<int64_t> x = size.getConstant(), y = dim.getConstant();
       // A size of one broadcasts.
@@ -215,41 +178,23 @@ static LogicalResult shapeEinsum(ShapeContext &ctx) {
              : dim.isConstant(1)                   ? size
                                                    : meet(size, dim);
     }
-    if (term->ellipsis && batch) {
+    if (term.ellipsis && batch) {
       FailureOr<Dims> merged =
-          broadcastDims(ctx, *batch, dims.slice(split, extra));
+          broadcastDims(ctx, *batch, dims.slice(split, *extra));
       if (failed(merged))
         return failure();
       batch = std::move(*merged);
     }
   }
-  EinsumTerm output;
-  if (isExplicit) {
-    std::optional<EinsumTerm> term = parseTerm(outputText);
-    if (!term)
-      return bad();
-    output = std::move(*term);
-  } else {
-    // Letters that occur once, in alphabetical order, after the ellipsis.
-    output.ellipsis = 0;
-    for (auto [letter, count] : uses)
-      if (count == 1)
-        output.letters += letter;
-  }
   if (rankUnknown)
     return success();
+  const EinsumTerm &output = equation->output;
   Dims result;
-  for (size_t k = 0; k <= output.letters.size(); ++k) {
-    if (output.ellipsis == k && hasEllipsis)
-      llvm::append_range(result, *batch);
-    if (k == output.letters.size())
-      break;
-    auto it = sizes.find(output.letters[k]);
-    if (it == sizes.end())
-      return ctx.error("I502", Twine("'") + Twine(output.letters[k]) +
-                                   "' is in no operand");
-    result.push_back(it->second);
-  }
+  for (char letter : output.letters)
+    result.push_back(sizes.at(letter));
+  if (output.ellipsis && hasEllipsis)
+    result.insert(result.begin() + *output.ellipsis, batch->begin(),
+                  batch->end());
   setOutput(ctx, 0, std::move(result));
   return success();
 }
