@@ -16,9 +16,9 @@
 namespace mlir::ffn::cpu {
 
 /// A matrix in memory: element (row, column) of `elementType` (f16, bf16, f32,
-/// f64, or i8 for codes, little-endian, any alignment) at `data + row * rowBytes + column *
-/// columnBytes`. A transposed matrix is the same bytes with the two strides
-/// exchanged.
+/// f64, or i8 for codes, little-endian, any alignment) at `data + row *
+/// rowBytes + column * columnBytes`. A transposed matrix is the same bytes with
+/// the two strides exchanged.
 struct MatrixView {
   const char *data = nullptr;
   Type elementType;
