@@ -199,6 +199,77 @@ forEachRow(int64_t begin, int64_t count, int64_t width,
   return success();
 }
 
+static LogicalResult checkIndices(GatherRowsOp gather,
+                                  ArrayRef<double> indices) {
+  int64_t rows = typeOf(gather.getSource()).getDimSize(0);
+  for (double index : indices)
+    if (!(index >= 0 && index < rows))
+      return gather.emitError("row ")
+             << static_cast<int64_t>(index) << " of a weight with " << rows
+             << " rows [FFN-W112]";
+  return success();
+}
+
+LogicalResult WeightEvaluator::readColumns(Value matrix, int64_t first,
+                                           int64_t count,
+                                           MutableArrayRef<char> bytes) {
+  Operation *op = matrix.getDefiningOp();
+  RankedTensorType type = typeOf(matrix);
+  int64_t rows = type.getDimSize(0), columns = type.getDimSize(1);
+  int64_t size = elementBytes(type.getElementType());
+  if (!op)
+    return mlir::emitError(matrix.getLoc(), "is not a weight [FFN-W110]");
+  if (depth >= maxDepth)
+    return op->emitError("weight expressions are nested more than ")
+           << maxDepth << " deep [FFN-W114]";
+  if (auto transpose = llvm::dyn_cast<TransposeOp>(op))
+    return read(transpose.getSource(), first * rows, count * rows, bytes);
+  ++depth;
+  llvm::scope_exit restore([&] { --depth; });
+  // Columns of stacked or selected rows are pieces of columns, and each source
+  // is read once for all of them.
+  SmallVector<char, 0> part;
+  if (auto concat = llvm::dyn_cast<ConcatRowsOp>(op)) {
+    int64_t offset = 0;
+    for (Value source : concat.getSources()) {
+      int64_t height = typeOf(source).getDimSize(0);
+      part.resize_for_overwrite(count * height * size);
+      if (failed(readColumns(source, first, count, part)))
+        return failure();
+      for (int64_t i = 0; i < count && height > 0; ++i)
+        std::memcpy(bytes.data() + (i * rows + offset) * size,
+                    part.data() + i * height * size, height * size);
+      offset += height;
+    }
+    return success();
+  }
+  if (auto gather = llvm::dyn_cast<GatherRowsOp>(op)) {
+    FailureOr<ArrayRef<double>> indices = readDoubles(gather.getIndices());
+    if (failed(indices) || failed(checkIndices(gather, *indices)))
+      return failure();
+    int64_t height = typeOf(gather.getSource()).getDimSize(0);
+    part.resize_for_overwrite(count * height * size);
+    if (failed(readColumns(gather.getSource(), first, count, part)))
+      return failure();
+    for (int64_t i = 0; i < count; ++i)
+      for (auto [row, index] : llvm::enumerate(*indices))
+        std::memcpy(bytes.data() + (i * rows + row) * size,
+                    part.data() +
+                        (i * height + static_cast<int64_t>(index)) * size,
+                    size);
+    return success();
+  }
+  part.resize_for_overwrite(count * size);
+  for (int64_t row = 0; row < rows; ++row) {
+    if (failed(read(matrix, row * columns + first, count, part)))
+      return failure();
+    for (int64_t i = 0; i < count; ++i)
+      std::memcpy(bytes.data() + (i * rows + row) * size,
+                  part.data() + i * size, size);
+  }
+  return success();
+}
+
 LogicalResult WeightEvaluator::readImpl(Value value, int64_t begin,
                                         int64_t count,
                                         MutableArrayRef<char> bytes) {
@@ -232,25 +303,19 @@ LogicalResult WeightEvaluator::readImpl(Value value, int64_t begin,
   }
 
   if (auto transpose = llvm::dyn_cast<TransposeOp>(op)) {
-    // Row r of the result is column r of the source: the columns that the
-    // range touches are read row by row.
-    int64_t rows = typeOf(transpose.getSource()).getDimSize(0),
-            columns = typeOf(transpose.getSource()).getDimSize(1);
+    int64_t rows = typeOf(transpose.getSource()).getDimSize(0);
     int64_t firstColumn = begin / rows, lastColumn = (begin + count - 1) / rows;
-    int64_t width = lastColumn - firstColumn + 1;
-    SmallVector<char, 0> line;
-    line.resize_for_overwrite(width * size);
-    for (int64_t row = 0; row < rows; ++row) {
-      if (failed(read(transpose.getSource(), row * columns + firstColumn, width,
-                      line)))
-        return failure();
-      for (int64_t column = 0; column < width; ++column) {
-        int64_t target = (firstColumn + column) * rows + row - begin;
-        if (target >= 0 && target < count)
-          std::memcpy(bytes.data() + target * size, line.data() + column * size,
-                      size);
-      }
-    }
+    if (begin % rows == 0 && count % rows == 0)
+      return readColumns(transpose.getSource(), firstColumn,
+                         lastColumn - firstColumn + 1, bytes);
+    SmallVector<char, 0> columns;
+    columns.resize_for_overwrite((lastColumn - firstColumn + 1) * rows * size);
+    if (failed(readColumns(transpose.getSource(), firstColumn,
+                           lastColumn - firstColumn + 1, columns)))
+      return failure();
+    std::memcpy(bytes.data(),
+                columns.data() + (begin - firstColumn * rows) * size,
+                count * size);
     return success();
   }
 
@@ -258,13 +323,9 @@ LogicalResult WeightEvaluator::readImpl(Value value, int64_t begin,
     FailureOr<ArrayRef<double>> indices = readDoubles(gather.getIndices());
     if (failed(indices))
       return failure();
-    RankedTensorType source = typeOf(gather.getSource());
-    int64_t sourceRows = source.getDimSize(0), width = rowElements(source);
-    for (double index : *indices)
-      if (!(index >= 0 && index < sourceRows))
-        return op->emitError("row ")
-               << static_cast<int64_t>(index) << " of a weight with "
-               << sourceRows << " rows [FFN-W112]";
+    int64_t width = rowElements(typeOf(gather.getSource()));
+    if (failed(checkIndices(gather, *indices)))
+      return failure();
     if (count == 0 || width == 0)
       return success();
     int64_t firstRow = begin / width, lastRow = (begin + count - 1) / width;

@@ -56,6 +56,9 @@ private:
 
   LogicalResult readImpl(Value value, int64_t begin, int64_t count,
                          MutableArrayRef<char> bytes);
+  /// Columns [first, first + count) of a matrix, one after the other.
+  LogicalResult readColumns(Value matrix, int64_t first, int64_t count,
+                            MutableArrayRef<char> bytes);
   /// All elements as doubles; kept, for vectors that each block needs.
   FailureOr<ArrayRef<double>> readDoubles(Value value);
   LogicalResult readDoubles(Value value, int64_t begin, int64_t count,

@@ -75,3 +75,41 @@ func.func @not_constant(%x: tensor<?x4xf32>, %u: tensor<8x4xf32>, %d: tensor<4x8
   }
   return %y : tensor<?x4xf32>
 }
+
+// -----
+
+// Codes and scales join only where groups do.
+func.func @quantized(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %c = ffn.weight dense<1> : tensor<8x4xi8>
+  %s = ffn.weight dense<1.0> : tensor<8x1xf32>
+  %e = ffn.weight dense<1> : tensor<4x8xi8>
+  %t = ffn.weight dense<1.0> : tensor<4x2xf32>
+  %w = ffn.weight dense<1.0> : tensor<8x4xf32>
+  %v = ffn.weight dense<1.0> : tensor<4x8xf32>
+  %c6 = ffn.weight dense<1> : tensor<6x4xi8>
+  %s6 = ffn.weight dense<1.0> : tensor<6x1xf32>
+  %e6 = ffn.weight dense<1> : tensor<4x6xi8>
+  %u = ffn.dequantize %c, %s bits 8 group 4 : tensor<8x4xi8>, tensor<8x1xf32>
+  %d = ffn.dequantize %e, %t bits 8 group 4 : tensor<4x8xi8>, tensor<4x2xf32>
+  %u4 = ffn.dequantize %c, %s bits 4 group 4 : tensor<8x4xi8>, tensor<8x1xf32>
+  %u6 = ffn.dequantize %c6, %s6 bits 8 group 4 : tensor<6x4xi8>, tensor<6x1xf32>
+  %d6 = ffn.dequantize %e6, %t bits 8 group 4 : tensor<4x6xi8>, tensor<4x2xf32>
+  %y = ffn.sublayer [#ffn.addend<ffn "a">, #ffn.addend<ffn "b">, #ffn.addend<ffn "c">] (%x) : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%h: tensor<?x4xf32>):
+    %a = ffn.feed_forward relu %h up %u down %d : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+    // expected-remark@+1 {{network of addend 'b' not merged with 'a': one is quantized, the other is not; run ffn-quantize afterwards}}
+    %b = ffn.feed_forward relu %h up %w down %v : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+    // expected-remark@+2 {{network of addend 'c' not merged with 'a': their weights are quantized in different ways; run ffn-quantize afterwards}}
+    // expected-remark@+1 {{network of addend 'c' not merged with 'b': one is quantized, the other is not; run ffn-quantize afterwards}}
+    %c0 = ffn.feed_forward relu %h up %u4 down %d : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+    ffn.yield %a, %b, %c0 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+  }
+  %z = ffn.sublayer [#ffn.addend<ffn "d">, #ffn.addend<ffn "e">] (%y) : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%h: tensor<?x4xf32>):
+    %a = ffn.feed_forward relu %h up %u6 down %d6 : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<4x6xf32>) -> tensor<?x4xf32>
+    // expected-remark@+1 {{network of addend 'e' not merged with 'd': columns of down share scales in groups of 4, which do not end with a network; run ffn-quantize afterwards}}
+    %b = ffn.feed_forward relu %h up %u down %d : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+    ffn.yield %a, %b : tensor<?x4xf32>, tensor<?x4xf32>
+  }
+  return %z : tensor<?x4xf32>
+}

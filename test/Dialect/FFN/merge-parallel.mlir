@@ -56,3 +56,35 @@ func.func @gated(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
   }
   return %y : tensor<?x4xf32>
 }
+
+// -----
+
+// Codes stay codes: rows of up, and columns of down where a group ends with
+// each network.
+// CHECK-LABEL: func.func @quantized(
+// CHECK: %[[UC:.*]] = ffn.concat_rows %{{.*}} : tensor<8x4xi8>, tensor<6x4xi8>
+// CHECK: %[[US:.*]] = ffn.concat_rows %{{.*}} : tensor<8x1xf32>, tensor<6x1xf32>
+// CHECK: %[[U:.*]] = ffn.dequantize %[[UC]], %[[US]] bits 8 group 4
+// CHECK: %[[D:.*]] = ffn.dequantize %{{.*}}, %{{.*}} bits 8 group 4 : tensor<4x14xi8>, tensor<4x4xf32>
+// CHECK: ffn.feed_forward relu %{{.*}} up %[[U]] down %[[D]]
+func.func @quantized(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  %c = ffn.weight dense<1> : tensor<8x4xi8>
+  %s = ffn.weight dense<1.0> : tensor<8x1xf32>
+  %e = ffn.weight dense<1> : tensor<4x8xi8>
+  %t = ffn.weight dense<1.0> : tensor<4x2xf32>
+  %c6 = ffn.weight dense<1> : tensor<6x4xi8>
+  %s6 = ffn.weight dense<1.0> : tensor<6x1xf32>
+  %e6 = ffn.weight dense<1> : tensor<4x6xi8>
+  %u = ffn.dequantize %c, %s bits 8 group 4 : tensor<8x4xi8>, tensor<8x1xf32>
+  %d = ffn.dequantize %e, %t bits 8 group 4 : tensor<4x8xi8>, tensor<4x2xf32>
+  %u6 = ffn.dequantize %c6, %s6 bits 8 group 4 : tensor<6x4xi8>, tensor<6x1xf32>
+  %d6 = ffn.dequantize %e6, %t bits 8 group 4 : tensor<4x6xi8>, tensor<4x2xf32>
+  %y = ffn.sublayer [#ffn.addend<ffn "a">, #ffn.addend<ffn "b">] (%x) : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%h: tensor<?x4xf32>):
+    // expected-remark@+2 {{merged 2 networks into 'a+b' of width 14}}
+    %b = ffn.feed_forward relu %h up %u6 down %d6 : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<4x6xf32>) -> tensor<?x4xf32>
+    %a = ffn.feed_forward relu %h up %u down %d : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<4x8xf32>) -> tensor<?x4xf32>
+    ffn.yield %a, %b : tensor<?x4xf32>, tensor<?x4xf32>
+  }
+  return %y : tensor<?x4xf32>
+}

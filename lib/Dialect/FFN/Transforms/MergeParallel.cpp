@@ -7,6 +7,7 @@
 #include "NodeUtils.h"
 #include "WeightForms.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/Transforms/NeuronView.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "mlir/IR/Dominance.h"
 #include "llvm/ADT/MapVector.h"
@@ -26,26 +27,27 @@ struct Addend {
   FeedForwardOp network;
 };
 
-/// Why two networks cannot be one; empty if they can.
-std::string findDifference(FeedForwardOp a, FeedForwardOp b) {
+/// Why a network cannot join those of the group; empty if it can.
+std::string findDifference(ArrayRef<Addend> group, FeedForwardOp b) {
+  FeedForwardOp a = group.front().network;
   if (a.getActivation() != b.getActivation())
     return ("activations " + stringifyActivation(a.getActivation()) + " and " +
             stringifyActivation(b.getActivation()) + " differ")
         .str();
-  if (a.isGated() != b.isGated())
-    return "one is gated, the other is not";
   if (a.getType() != b.getType())
     return "their results differ in type";
-  auto element = [](Value value) {
-    return llvm::cast<ShapedType>(value.getType()).getElementType();
-  };
-  if (element(a.getUp()) != element(b.getUp()) ||
-      element(a.getDown()) != element(b.getDown()))
-    return "their weights differ in type";
   for (FeedForwardOp network : {a, b})
-    for (Value weight : network.getWeightOperands())
-      if (!isWeightExpression(weight))
-        return "a weight is not constant";
+    if (std::string why = findViewObstacle(network); !why.empty())
+      return why;
+  SmallVector<NeuronView> views;
+  for (const Addend &addend : group)
+    views.push_back(NeuronView::of(addend.network));
+  views.push_back(NeuronView::of(b));
+  if (std::string why = findConcatObstacle(views); !why.empty())
+    return why;
+  if (a.getDownBias() && b.getDownBias() &&
+      a.getDownBias().getType() != b.getDownBias().getType())
+    return "their biases differ in type";
   if (a.getInput() == b.getInput())
     return {};
   auto first = a.getInput().getDefiningOp<NormOp>(),
@@ -100,6 +102,14 @@ private:
     }
     if (getStoredType(first.getWeight()) != getStoredType(other.getWeight()))
       return "their weights differ in type";
+    if (std::string why =
+            findConcatRowsObstacle({first.getWeight(), other.getWeight()});
+        !why.empty())
+      return why;
+    for (LinearOp linear : {first, other})
+      if (linear.getBias() && getElementTypeOrSelf(linear.getBias()) !=
+                                  getElementTypeOrSelf(first.getResult()))
+        return "a bias differs in type from the results";
     if (!first.getResult().getType().hasRank())
       return "the rank of their results is not known";
     DominanceInfo &dominance = getAnalysis<DominanceInfo>();
@@ -214,7 +224,7 @@ private:
     while (networks.size() > 1) {
       SmallVector<Addend> group{networks.front()}, rest;
       for (Addend other : llvm::drop_begin(networks)) {
-        std::string why = findDifference(group.front().network, other.network);
+        std::string why = findDifference(group, other.network);
         if (why.empty()) {
           group.push_back(other);
           continue;
@@ -243,66 +253,26 @@ private:
     return WeightOp::create(builder, loc, type, llvm::cast<TypedAttr>(attr));
   }
 
-  /// Expressions go before the outermost sublayer when their weights do.
-  static void setInsertionPoint(OpBuilder &builder, SublayerOp sublayer,
-                                ArrayRef<Addend> group) {
-    for (Addend addend : group)
-      for (Value weight : addend.network.getWeightOperands())
-        if (sublayer->isAncestor(weight.getParentBlock()->getParentOp()))
-          return builder.setInsertionPoint(
-              sublayer.getBody().front().getTerminator());
-    builder.setInsertionPoint(sublayer);
-  }
-
-  static Value concatBiases(OpBuilder &builder, ArrayRef<Addend> group,
-                            function_ref<Value(FeedForwardOp)> get) {
-    if (llvm::none_of(group, [&](const Addend &a) { return get(a.network); }))
-      return {};
-    FeedForwardOp first = group.front().network;
-    Type element =
-        llvm::cast<ShapedType>(first.getUp().getType()).getElementType();
-    SmallVector<Value> biases;
-    for (Addend addend : group) {
-      Value bias = get(addend.network);
-      biases.push_back(bias ? bias
-                            : zeros(builder, addend.network.getLoc(),
-                                    addend.network.getHiddenWidth(), element));
-    }
-    return createConcatRows(builder, first.getLoc(), biases);
-  }
-
   void merge(SublayerOp sublayer, ArrayRef<Addend> group) {
     IRRewriter rewriter(&getContext());
-    setInsertionPoint(rewriter, sublayer, group);
+    SmallVector<NeuronView> views;
+    for (Addend addend : group)
+      views.push_back(NeuronView::of(addend.network));
     FeedForwardOp first = group.front().network;
     Location loc = first.getLoc();
-    SmallVector<Value> ups, gates, downs;
+    setNeuronInsertionPoint(rewriter,
+                            sublayer.getBody().front().getTerminator(), views);
+    NeuronView joined = concatNeurons(rewriter, loc, views);
     Value downBias;
-    for (Addend addend : group) {
-      FeedForwardOp network = addend.network;
-      ups.push_back(network.getUp());
-      if (network.isGated())
-        gates.push_back(network.getGate());
-      downs.push_back(rewriter.createOrFold<TransposeOp>(network.getLoc(),
-                                                         network.getDown()));
-      if (Value bias = network.getDownBias())
+    for (Addend addend : group)
+      if (Value bias = addend.network.getDownBias())
         downBias =
             downBias ? ffn::AddOp::create(rewriter, loc, downBias, bias) : bias;
-    }
-    Value up = createConcatRows(rewriter, loc, ups);
-    Value gate =
-        gates.empty() ? Value() : createConcatRows(rewriter, loc, gates);
-    Value down = TransposeOp::create(rewriter, loc,
-                                     createConcatRows(rewriter, loc, downs));
-    Value upBias = concatBiases(
-        rewriter, group, [](FeedForwardOp op) { return op.getUpBias(); });
-    Value gateBias = concatBiases(
-        rewriter, group, [](FeedForwardOp op) { return op.getGateBias(); });
     // Addends may stand in another order than their networks.
     rewriter.setInsertionPoint(sublayer.getBody().front().getTerminator());
-    auto wide = FeedForwardOp::create(
-        rewriter, loc, first.getType(), first.getInput(), up, gate, down,
-        upBias, gateBias, downBias, first.getActivation());
+    FeedForwardOp wide =
+        createNetwork(rewriter, loc, first.getType(), first.getInput(), joined,
+                      downBias, first.getActivation());
 
     // One addend in the place of the first, named after all.
     std::string name;

@@ -84,8 +84,37 @@ Value mlir::ffn::createCast(OpBuilder &builder, Value weight,
                         weight);
 }
 
+std::string mlir::ffn::findConcatRowsObstacle(ArrayRef<Value> weights) {
+  auto first = weights.front().getDefiningOp<DequantizeOp>();
+  for (Value weight : weights.drop_front()) {
+    auto other = weight.getDefiningOp<DequantizeOp>();
+    if (!first && !other)
+      continue;
+    if (!first || !other)
+      return "one is quantized, the other is not; run ffn-quantize afterwards";
+    if (first.getBits() != other.getBits() ||
+        first.getGroup() != other.getGroup())
+      return "their weights are quantized in different ways; run ffn-quantize "
+             "afterwards";
+  }
+  return {};
+}
+
 Value mlir::ffn::createConcatRows(OpBuilder &builder, Location loc,
                                   ArrayRef<Value> weights) {
+  if (auto first = weights.front().getDefiningOp<DequantizeOp>();
+      first && findConcatRowsObstacle(weights).empty()) {
+    SmallVector<Value> codes, scales;
+    for (Value weight : weights) {
+      auto op = weight.getDefiningOp<DequantizeOp>();
+      codes.push_back(op.getCodes());
+      scales.push_back(op.getScales());
+    }
+    return DequantizeOp::create(builder, loc,
+                                ConcatRowsOp::create(builder, loc, codes),
+                                ConcatRowsOp::create(builder, loc, scales),
+                                first.getBits(), first.getGroup());
+  }
   Type stored = getStoredType(weights.front());
   if (!llvm::all_of(weights, [&](Value weight) {
         return getStoredType(weight) == stored;

@@ -9,6 +9,7 @@
 
 #include "ffn-mlir/Support/WeightEval.h"
 #include "mlir/IR/Builders.h"
+#include <string>
 
 namespace mlir::ffn {
 
@@ -23,7 +24,12 @@ Value createStored(OpBuilder &builder, Value weight);
 /// `weight`, cast to `elementType` unless it has that type.
 Value createCast(OpBuilder &builder, Value weight, Type elementType);
 
-/// Rows of all, kept in the type that they are stored in where it is one.
+/// Why weights of one element type cannot be stacked in the form that they are
+/// kept in: codes whose groups or widths differ. Empty if they can.
+std::string findConcatRowsObstacle(ArrayRef<Value> weights);
+
+/// Rows of all, kept in the type that they are stored in where it is one, and
+/// as codes and scales where all are.
 Value createConcatRows(OpBuilder &builder, Location loc,
                        ArrayRef<Value> weights);
 
