@@ -6,8 +6,8 @@
 
 #include "ffn-mlir/Driver/Inspect.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/IR/WeightCount.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
-#include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/Pass/PassManager.h"
@@ -67,42 +67,6 @@ describeSignature(TypeRange types,
   }
   return values;
 }
-
-namespace {
-/// Weights reachable from some operations, each counted once.
-class WeightCount {
-public:
-  void addFrom(Operation *root) {
-    root->walk([&](Operation *op) {
-      for (Value operand : op->getOperands())
-        add(operand);
-    });
-  }
-  uint64_t parameters = 0, bytes = 0;
-
-private:
-  void add(Value value) {
-    Operation *op = value.getDefiningOp();
-    if (!op || !seen.insert(op).second)
-      return;
-    if (auto weight = llvm::dyn_cast<WeightOp>(op)) {
-      auto type = llvm::cast<RankedTensorType>(weight.getType());
-      // Spans with equal bytes are one weight even as two operations.
-      if (!attributes.insert(weight.getValueAttr()).second)
-        return;
-      FailureOr<uint64_t> size = getPackedByteSize(type);
-      parameters += type.getNumElements();
-      bytes += succeeded(size) ? *size : 0;
-      return;
-    }
-    if (auto expression = llvm::dyn_cast<WeightExprInterface>(op))
-      for (Value source : expression.getWeightSources())
-        add(source);
-  }
-  llvm::SmallPtrSet<Operation *, 32> seen;
-  llvm::SmallPtrSet<Attribute, 32> attributes;
-};
-} // namespace
 
 static json::Object describeFeedForward(FeedForwardOp ff) {
   return json::Object{

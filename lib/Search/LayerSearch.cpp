@@ -5,10 +5,12 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Search/LayerSearch.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSwitch.h"
-#include <atomic>
+#include "llvm/Support/FormatVariadic.h"
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -20,100 +22,104 @@ std::optional<LayerMethod> mlir::ffn::parseLayerMethod(StringRef name) {
   return llvm::StringSwitch<std::optional<LayerMethod>>(name)
       .Case("finercut", LayerMethod::FinerCut)
       .Case("block-influence", LayerMethod::BlockInfluence)
+      .Case("2ssp", LayerMethod::TwoStage)
       .Case("random", LayerMethod::Random)
       .Case("evopress", LayerMethod::EvoPress)
       .Default(std::nullopt);
 }
 
+SmallVector<unsigned> mlir::ffn::listCandidates(const StagedModel &model,
+                                                ArrayRef<SublayerKind> kinds) {
+  SmallVector<unsigned> candidates;
+  for (auto [i, sublayer] : llvm::enumerate(model.getSublayers()))
+    if (sublayer.fixed.empty() &&
+        (kinds.empty() || llvm::all_of(sublayer.kinds, [&](SublayerKind kind) {
+           return llvm::is_contained(kinds, kind);
+         })))
+      candidates.push_back(i);
+  return candidates;
+}
+
 namespace {
+using Progress = llvm::function_ref<void(const LayerStep &)>;
+
 class Searcher {
 public:
-  Searcher(StagedModel &model, const LayerSearchOptions &options)
-      : model(model), options(options) {}
+  Searcher(Evaluator &evaluator, const LayerSearchOptions &options)
+      : evaluator(evaluator), sublayers(evaluator.getModel().getSublayers()),
+        options(options), removed(evaluator.none()) {
+    result.kept = evaluator.none();
+    candidates = listCandidates(evaluator.getModel(), options.kinds);
+  }
 
-  Error begin(std::vector<std::vector<HostTensor>> tensors);
-  Error runFinerCut(llvm::function_ref<void(const LayerStep &)> progress);
+  Error begin();
+  /// Round by round the candidate without which the figure is least.
+  Error runGreedy(LogitMetric metric, ArrayRef<size_t> samples, double protect,
+                  Progress progress);
   Error runBlockInfluence();
   void runRandom();
-  Error runEvoPress(llvm::function_ref<void(const LayerStep &)> progress);
+  Error runEvoPress(Progress progress);
   Error finish();
   LayerSearchResult result;
 
 private:
-  /// Mean distance of the model without `mask` from the original over the first
-  /// `count` samples, from the states before `stage` on.
-  Expected<double> measure(const BitVector &mask, unsigned stage, size_t count,
-                           const std::vector<StagedModel::State> &from,
-                           unsigned worker);
-  /// The same for several masks at once, from the original states.
-  Expected<std::vector<double>> measureAll(ArrayRef<BitVector> masks,
-                                           size_t count);
-  BitVector mutate(const BitVector &parent, SeededRandom &random) const;
-  unsigned firstStage(const BitVector &mask) const {
-    int first = mask.find_first();
-    return first < 0 ? 0 : model.getSublayers()[first].stage;
-  }
-  BitVector none() const { return BitVector(model.getSublayers().size()); }
+  static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
-  StagedModel &model;
+  double cost(unsigned sublayer) const {
+    return options.costs.empty() ? 1 : options.costs[sublayer];
+  }
+  double cost(const BitVector &mask) const {
+    double sum = 0;
+    for (unsigned sublayer : mask.set_bits())
+      sum += cost(sublayer);
+    return sum;
+  }
+  bool isEnough(const BitVector &mask) const {
+    return cost(mask) >= options.budget;
+  }
+  void remove(unsigned sublayer, double score) {
+    removed.set(sublayer);
+    result.steps.push_back({sublayer, score});
+  }
+  Expected<double> measureInfluence(unsigned first, unsigned last) const;
+  SmallVector<unsigned> draw(SeededRandom &random) const;
+  std::optional<BitVector> mutate(const BitVector &parent,
+                                  SeededRandom &random) const;
+  SmallVector<size_t> drawSamples(size_t count, SeededRandom &random) const;
+
+  Evaluator &evaluator;
+  ArrayRef<StagedSublayer> sublayers;
   const LayerSearchOptions &options;
-  std::vector<StagedModel::State> original;
   SmallVector<unsigned> candidates;
   BitVector removed;
-  std::atomic<uint64_t> evaluations = 0;
 };
 } // namespace
 
-Error Searcher::begin(std::vector<std::vector<HostTensor>> tensors) {
-  for (auto [i, sublayer] : llvm::enumerate(model.getSublayers()))
-    if (sublayer.fixed.empty() &&
-        (options.kinds.empty() ||
-         llvm::is_contained(options.kinds, sublayer.kind)))
-      candidates.push_back(i);
-  if (options.count > candidates.size())
-    return driverError("to leave out " + llvm::Twine(options.count) +
+Error Searcher::begin() {
+  BitVector all = evaluator.none();
+  for (unsigned sublayer : candidates)
+    all.set(sublayer);
+  if (isEnough(all))
+    return Error::success();
+  if (options.costs.empty())
+    return driverError("to leave out " +
+                       llvm::Twine(static_cast<uint64_t>(options.budget)) +
                        " sublayers of " + llvm::Twine(candidates.size()) +
                        " that may be left out [FFN-P112]");
-  removed = none();
-  result.kept = none();
-  for (std::vector<HostTensor> &sample : tensors)
-    original.push_back(model.begin(std::move(sample)));
-  evaluations += original.size();
-  return forEachOnWorkers(model.getNumWorkers(), original.size(),
-                          [&](size_t i, unsigned worker) {
-                            return model.run(original[i], none(), 0, worker);
-                          });
+  return driverError(llvm::formatv("the sublayers that may be left out save "
+                                   "{0}, the budget is {1} [FFN-P112]",
+                                   cost(all), options.budget));
 }
 
-Expected<double> Searcher::measure(const BitVector &mask, unsigned stage,
-                                   size_t count,
-                                   const std::vector<StagedModel::State> &from,
-                                   unsigned worker) {
-  double sum = 0;
-  for (size_t i = 0; i < count; ++i) {
-    StagedModel::State state = from[i];
-    if (Error error = model.run(state, mask, stage, worker))
-      return std::move(error);
-    sum += measureLogits(options.metric,
-                         *model.getResult(original[i], options.output),
-                         *model.getResult(state, options.output));
-  }
-  evaluations += count;
-  return sum / count;
-}
-
-Error Searcher::runFinerCut(
-    llvm::function_ref<void(const LayerStep &)> progress) {
-  std::vector<StagedModel::State> current = original;
-  double share = options.protect;
+Error Searcher::runGreedy(LogitMetric metric, ArrayRef<size_t> samples,
+                          double protect, Progress progress) {
   unsigned n = candidates.size();
-  unsigned guarded = share > 0 ? std::floor(n * share / 2) + 1 : 0;
-  unsigned readmit = std::floor(n * share) + 1;
+  unsigned guarded = protect > 0 ? std::floor(n * protect / 2) + 1 : 0;
+  unsigned readmit = std::floor(n * protect) + 1;
   auto isGuarded = [&](unsigned sublayer) {
-    return removed.count() < readmit &&
-           model.getSublayers()[sublayer].block < guarded;
+    return removed.count() < readmit && sublayers[sublayer].block < guarded;
   };
-  while (removed.count() < options.count) {
+  while (!isEnough(removed)) {
     SmallVector<unsigned> open;
     for (unsigned sublayer : candidates)
       if (!removed.test(sublayer) && !isGuarded(sublayer))
@@ -123,33 +129,16 @@ Error Searcher::runFinerCut(
       guarded = 0;
       continue;
     }
-    std::vector<double> scores(open.size());
-    if (Error error = forEachOnWorkers(
-            model.getNumWorkers(), open.size(),
-            [&](size_t i, unsigned worker) -> Error {
-              BitVector mask = removed;
-              mask.set(open[i]);
-              auto score = measure(mask, model.getSublayers()[open[i]].stage,
-                                   current.size(), current, worker);
-              if (!score)
-                return score.takeError();
-              // A model that gives no numbers is the worst.
-              scores[i] = std::isnan(*score)
-                              ? std::numeric_limits<double>::infinity()
-                              : *score;
-              return Error::success();
-            }))
-      return error;
-    size_t best = llvm::min_element(scores) - scores.begin();
-    removed.set(open[best]);
-    result.steps.push_back({open[best], scores[best]});
+    std::vector<BitVector> masks(open.size(), removed);
+    for (auto [mask, sublayer] : llvm::zip_equal(masks, open))
+      mask.set(sublayer);
+    auto scores = evaluator.measure(masks, metric, samples);
+    if (!scores)
+      return scores.takeError();
+    size_t best = llvm::min_element(*scores) - scores->begin();
+    remove(open[best], (*scores)[best]);
     progress(result.steps.back());
-    unsigned stage = model.getSublayers()[open[best]].stage;
-    if (Error error = forEachOnWorkers(model.getNumWorkers(), current.size(),
-                                       [&](size_t i, unsigned worker) {
-                                         return model.run(current[i], removed,
-                                                          stage, worker);
-                                       }))
+    if (Error error = evaluator.setBase(removed))
       return error;
   }
   for (unsigned sublayer : candidates)
@@ -158,11 +147,11 @@ Error Searcher::runFinerCut(
   return Error::success();
 }
 
-/// 1 - cos of rows of two tensors of one shape, mean over rows.
-static double measureInfluence(const HostTensor &before,
-                               const HostTensor &after) {
-  size_t width = before.getShape().back();
-  double sum = 0;
+/// 1 - cos of the rows of two tensors of one shape, summed over rows.
+static WeightedSum sumInfluence(const HostTensor &before,
+                                const HostTensor &after) {
+  WeightedSum sum;
+  size_t width = before.getShape().empty() ? 0 : before.getShape().back();
   size_t rows = width ? before.getNumElements() / width : 0;
   for (size_t row = 0; row < rows; ++row) {
     double product = 0, a = 0, b = 0;
@@ -172,45 +161,90 @@ static double measureInfluence(const HostTensor &before,
       a += x * x;
       b += y * y;
     }
-    sum += 1 - (a > 0 && b > 0 ? product / std::sqrt(a * b) : 0);
+    sum.sum += 1 - (a > 0 && b > 0 ? product / std::sqrt(a * b) : 0);
   }
-  return rows ? sum / rows : 0;
+  sum.weight = rows;
+  return sum;
+}
+
+/// Between the residual before sublayer `first` and that behind `last`.
+Expected<double> Searcher::measureInfluence(unsigned first,
+                                            unsigned last) const {
+  StagedModel &model = evaluator.getModel();
+  WeightedSum total;
+  for (size_t i = 0; i < evaluator.getNumSamples(); ++i) {
+    const StagedModel::State &state = evaluator.getOriginal(i);
+    const HostTensor *before = model.getResidual(state, first),
+                     *after = model.getHidden(state, last);
+    if (before->getShape() != after->getShape())
+      return driverError("the residual changes its shape between '" +
+                         sublayers[first].names.front() + "' and '" +
+                         sublayers[last].names.back() + "' [FFN-P111]");
+    WeightedSum part = sumInfluence(*before, *after);
+    total.sum += part.sum;
+    total.weight += part.weight;
+  }
+  return total.mean();
 }
 
 Error Searcher::runBlockInfluence() {
-  std::vector<LayerStep> steps;
+  // Candidates that go together, each group with its influence.
+  std::vector<std::pair<double, SmallVector<unsigned>>> groups;
   for (unsigned sublayer : candidates) {
-    double sum = 0;
-    for (const StagedModel::State &state : original)
-      sum += measureInfluence(*model.getResidual(state, sublayer),
-                              *model.getHidden(state, sublayer));
-    steps.push_back({sublayer, sum / original.size()});
+    if (options.wholeBlocks && !groups.empty() &&
+        sublayers[groups.back().second.front()].block ==
+            sublayers[sublayer].block)
+      groups.back().second.push_back(sublayer);
+    else
+      groups.push_back({0, {sublayer}});
   }
-  llvm::stable_sort(steps, [](const LayerStep &a, const LayerStep &b) {
-    return a.score < b.score;
+  for (auto &[influence, group] : groups) {
+    auto measured = measureInfluence(group.front(), group.back());
+    if (!measured)
+      return measured.takeError();
+    influence = *measured;
+  }
+  llvm::sort(groups, [](const auto &a, const auto &b) {
+    return std::pair(a.first, a.second.front()) <
+           std::pair(b.first, b.second.front());
   });
-  steps.resize(options.count);
-  for (const LayerStep &step : steps)
-    removed.set(step.sublayer);
-  result.steps = std::move(steps);
+  for (const auto &[influence, group] : groups) {
+    if (isEnough(removed))
+      break;
+    BitVector with = removed;
+    for (unsigned sublayer : group)
+      with.set(sublayer);
+    if (options.wholeBlocks && cost(with) > options.budget)
+      continue;
+    for (unsigned sublayer : group)
+      remove(sublayer, influence);
+  }
   return Error::success();
+}
+
+/// Candidates in random order until the budget is met.
+SmallVector<unsigned> Searcher::draw(SeededRandom &random) const {
+  SmallVector<unsigned> order = candidates, chosen;
+  BitVector mask = evaluator.none();
+  for (size_t i = 0; !isEnough(mask); ++i) {
+    std::swap(order[i], order[i + random.next() % (order.size() - i)]);
+    mask.set(order[i]);
+    chosen.push_back(order[i]);
+  }
+  return chosen;
 }
 
 void Searcher::runRandom() {
   SeededRandom random(options.seed);
-  SmallVector<unsigned> order = candidates;
-  for (size_t i = 0; i < options.count; ++i) {
-    std::swap(order[i], order[i + random.next() % (order.size() - i)]);
-    removed.set(order[i]);
-    result.steps.push_back(
-        {order[i], std::numeric_limits<double>::quiet_NaN()});
-  }
+  for (unsigned sublayer : draw(random))
+    remove(sublayer, kNone);
 }
 
 /// Swaps min(U{1..3}, U{1..3}) pairs of a removed and a kept sublayer of one
-/// kind, so that the budget and its split over kinds stay.
-BitVector Searcher::mutate(const BitVector &parent,
-                           SeededRandom &random) const {
+/// kind, so that a number of sublayers and its split over kinds stay. None
+/// where nothing can be swapped or the result saves less than the budget.
+std::optional<BitVector> Searcher::mutate(const BitVector &parent,
+                                          SeededRandom &random) const {
   BitVector child = parent;
   unsigned swaps = 1 + std::min(random.next() % 3, random.next() % 3);
   for (unsigned s = 0; s < swaps; ++s) {
@@ -218,7 +252,7 @@ BitVector Searcher::mutate(const BitVector &parent,
     for (unsigned out : candidates)
       for (unsigned in : candidates)
         if (child.test(out) && !child.test(in) &&
-            model.getSublayers()[out].kind == model.getSublayers()[in].kind)
+            sublayers[out].kinds == sublayers[in].kinds)
           pairs.push_back({out, in});
     if (pairs.empty())
       break;
@@ -226,67 +260,85 @@ BitVector Searcher::mutate(const BitVector &parent,
     child.reset(out);
     child.set(in);
   }
+  if (child == parent || !isEnough(child))
+    return std::nullopt;
   return child;
 }
 
-Expected<std::vector<double>> Searcher::measureAll(ArrayRef<BitVector> masks,
-                                                   size_t count) {
-  std::vector<double> scores(masks.size());
-  Error error = forEachOnWorkers(
-      model.getNumWorkers(), masks.size(),
-      [&](size_t i, unsigned worker) -> Error {
-        auto score =
-            measure(masks[i], firstStage(masks[i]), count, original, worker);
-        if (!score)
-          return score.takeError();
-        scores[i] = std::isnan(*score) ? std::numeric_limits<double>::infinity()
-                                       : *score;
-        return Error::success();
-      });
-  if (error)
-    return std::move(error);
-  return std::move(scores);
+/// `count` different samples; empty, which means all, where there are no more.
+SmallVector<size_t> Searcher::drawSamples(size_t count,
+                                          SeededRandom &random) const {
+  SmallVector<size_t> order(evaluator.getNumSamples());
+  if (count >= order.size())
+    return {};
+  std::iota(order.begin(), order.end(), 0);
+  for (size_t i = 0; i < count; ++i)
+    std::swap(order[i], order[i + random.next() % (order.size() - i)]);
+  order.resize(count);
+  llvm::sort(order);
+  return order;
 }
 
-Error Searcher::runEvoPress(
-    llvm::function_ref<void(const LayerStep &)> progress) {
-  constexpr unsigned kOffspring = 32, kSurvivors = 2;
+Error Searcher::runEvoPress(Progress progress) {
+  constexpr unsigned kInitial = 64, kOffspring = 32, kSurvivors = 2;
   SeededRandom random(options.seed);
-  unsigned n = candidates.size(), k = options.count;
-  SmallVector<unsigned> order = candidates;
-  for (size_t i = 0; i < k; ++i) {
-    std::swap(order[i], order[i + random.next() % (order.size() - i)]);
-    removed.set(order[i]);
-  }
-  if (k == 0 || k == n)
-    return Error::success();
-  // The first selection sees a part of the samples, the second all.
-  size_t part = std::max<size_t>(1, original.size() / 16);
-  unsigned generations = std::ceil(k * (n - k) / 1.5);
+  // The first selection sees a sixteenth of the tokens, the second all.
+  size_t samples = evaluator.getNumSamples(),
+         part = std::max<size_t>(1, samples / 16);
   uint64_t limit =
       options.maxEvaluations
-          ? evaluations + uint64_t(options.maxEvaluations) * original.size()
+          ? evaluator.getNumEvaluations() + options.maxEvaluations * samples
           : std::numeric_limits<uint64_t>::max();
-  auto best = measureAll(removed, original.size());
+  auto add = [](std::vector<BitVector> &list, const BitVector &mask) {
+    if (!llvm::is_contained(list, mask))
+      list.push_back(mask);
+  };
+  // Different sets may be fewer than are asked for: tries are bounded.
+  auto collect = [&](unsigned count,
+                     llvm::function_ref<std::optional<BitVector>()> make) {
+    constexpr unsigned kTries = 8;
+    std::vector<BitVector> list;
+    for (unsigned i = 0; i < kTries * count && list.size() < count; ++i)
+      if (std::optional<BitVector> mask = make())
+        add(list, *mask);
+    return list;
+  };
+  std::vector<BitVector> population = collect(kInitial, [&] {
+    BitVector mask = evaluator.none();
+    for (unsigned sublayer : draw(random))
+      mask.set(sublayer);
+    return std::optional<BitVector>(mask);
+  });
+  auto initial =
+      evaluator.measure(population, options.metric, drawSamples(part, random));
+  if (!initial)
+    return initial.takeError();
+  removed = population[llvm::min_element(*initial) - initial->begin()];
+  auto best = evaluator.measure(removed, options.metric);
   if (!best)
     return best.takeError();
   double score = best->front();
-  for (unsigned g = 0; g < generations && evaluations < limit; ++g) {
-    std::vector<BitVector> children;
-    for (unsigned i = 0; i < kOffspring; ++i)
-      children.push_back(mutate(removed, random));
-    auto first = measureAll(children, part);
+  unsigned k = removed.count(), n = candidates.size();
+  unsigned generations = std::ceil(k * (n - k) / 1.5);
+  for (unsigned g = 0; g < generations && evaluator.getNumEvaluations() < limit;
+       ++g) {
+    std::vector<BitVector> children =
+        collect(kOffspring, [&] { return mutate(removed, random); });
+    if (children.empty())
+      break;
+    auto first =
+        evaluator.measure(children, options.metric, drawSamples(part, random));
     if (!first)
       return first.takeError();
     std::vector<size_t> ranking(children.size());
-    for (auto [i, index] : llvm::enumerate(ranking))
-      index = i;
-    llvm::stable_sort(
-        ranking, [&](size_t a, size_t b) { return (*first)[a] < (*first)[b]; });
+    std::iota(ranking.begin(), ranking.end(), 0);
+    llvm::sort(ranking, [&](size_t a, size_t b) {
+      return std::pair((*first)[a], a) < std::pair((*first)[b], b);
+    });
     std::vector<BitVector> survivors;
-    for (size_t i = 0; i < kSurvivors; ++i)
-      survivors.push_back(children[ranking[i]]);
-    auto second = measureAll(survivors, original.size());
+    for (size_t index : ArrayRef(ranking).take_front(kSurvivors))
+      survivors.push_back(children[index]);
+    auto second = evaluator.measure(survivors, options.metric);
     if (!second)
       return second.takeError();
     size_t winner = llvm::min_element(*second) - second->begin();
@@ -297,32 +349,33 @@ Error Searcher::runEvoPress(
     progress({static_cast<unsigned>(removed.find_first()), score});
   }
   for (unsigned sublayer : removed.set_bits())
-    result.steps.push_back(
-        {sublayer, std::numeric_limits<double>::quiet_NaN()});
+    result.steps.push_back({sublayer, kNone});
   return Error::success();
 }
 
 Error Searcher::finish() {
-  auto scores = measureAll(removed, original.size());
+  auto scores = evaluator.measure(removed, options.metric);
   if (!scores)
     return scores.takeError();
   result.distance = scores->front();
-  result.evaluations = evaluations;
-  return Error::success();
+  return evaluator.setBase(evaluator.none());
 }
 
 Expected<LayerSearchResult>
-mlir::ffn::searchLayers(StagedModel &model,
-                        std::vector<std::vector<HostTensor>> samples,
-                        const LayerSearchOptions &options,
-                        llvm::function_ref<void(const LayerStep &)> progress) {
-  Searcher searcher(model, options);
-  if (Error error = searcher.begin(std::move(samples)))
+mlir::ffn::searchLayers(Evaluator &evaluator, const LayerSearchOptions &options,
+                        Progress progress) {
+  evaluator.forget();
+  uint64_t before = evaluator.getNumEvaluations();
+  Searcher searcher(evaluator, options);
+  if (Error error = searcher.begin())
     return std::move(error);
   Error error = Error::success();
   switch (options.method) {
   case LayerMethod::FinerCut:
-    error = searcher.runFinerCut(progress);
+    error = searcher.runGreedy(options.metric, {}, options.protect, progress);
+    break;
+  case LayerMethod::TwoStage:
+    error = searcher.runGreedy(LogitMetric::NLL, {0}, /*protect=*/0, progress);
     break;
   case LayerMethod::BlockInfluence:
     error = searcher.runBlockInfluence();
@@ -338,5 +391,6 @@ mlir::ffn::searchLayers(StagedModel &model,
     error = searcher.finish();
   if (error)
     return std::move(error);
+  searcher.result.evaluations = evaluator.getNumEvaluations() - before;
   return std::move(searcher.result);
 }

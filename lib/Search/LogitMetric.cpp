@@ -1,11 +1,12 @@
-//===- LogitMetric.cpp - How far logits moved -----------------------------===//
+//===- LogitMetric.cpp - How good or how far logits are -------------------===//
 //
 // Part of ffn-mlir, under the Apache License v2.0.
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Search/LogitMetric.h"
 #include "ffn-mlir/Driver/Metrics.h"
-#include "ffn-mlir/Search/LayerSearch.h"
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringSwitch.h"
 #include <cmath>
 #include <limits>
@@ -20,7 +21,13 @@ std::optional<LogitMetric> mlir::ffn::parseLogitMetric(llvm::StringRef name) {
       .Case("angular", LogitMetric::Angular)
       .Case("norm", LogitMetric::Norm)
       .Case("kl", LogitMetric::KL)
+      .Case("nll", LogitMetric::NLL)
+      .Case("error", LogitMetric::Error)
       .Default(std::nullopt);
+}
+
+bool mlir::ffn::needsTargets(LogitMetric metric) {
+  return metric == LogitMetric::NLL || metric == LogitMetric::Error;
 }
 
 /// log softmax in float64.
@@ -77,45 +84,78 @@ static std::vector<float> toFloats(const HostTensor &tensor) {
   return values;
 }
 
-double mlir::ffn::measureLogits(LogitMetric metric, const HostTensor &reference,
-                                const HostTensor &candidate) {
+/// The elements as floats; `converted` holds them where they are others.
+static ArrayRef<float> viewFloats(const HostTensor &tensor,
+                                  std::vector<float> &converted) {
+  if (tensor.getDtype().code == 2 && tensor.getDtype().bits == 32)
+    return tensor.as<float>();
+  converted = toFloats(tensor);
+  return converted;
+}
+
+WeightedSum mlir::ffn::measureLogits(LogitMetric metric,
+                                     const HostTensor &reference,
+                                     const HostTensor &candidate) {
   std::vector<float> convertedP, convertedQ;
-  auto view = [](const HostTensor &tensor, std::vector<float> &converted) {
-    if (tensor.getDtype().code == 2 && tensor.getDtype().bits == 32)
-      return tensor.as<float>();
-    converted = toFloats(tensor);
-    return ArrayRef<float>(converted);
-  };
-  ArrayRef<float> p = view(reference, convertedP),
-                  q = view(candidate, convertedQ);
+  ArrayRef<float> p = viewFloats(reference, convertedP),
+                  q = viewFloats(candidate, convertedQ);
   ArrayRef<int64_t> shape = reference.getShape();
-  if (p.empty() || p.size() != q.size() || shape.empty())
-    return 0;
-  size_t classes = shape.back(), rows = p.size() / classes;
-  double sum = 0;
+  WeightedSum result;
+  if (p.empty() || p.size() != q.size() || shape.empty() ||
+      needsTargets(metric))
+    return result;
   if (metric == LogitMetric::Norm) {
     size_t size = p.size() / shape.front();
     for (size_t begin = 0; begin < p.size(); begin += size) {
       double squares = 0;
       for (size_t i = begin; i < begin + size; ++i)
         squares += (double(p[i]) - q[i]) * (double(p[i]) - q[i]);
-      sum += std::sqrt(squares);
+      result.sum += std::sqrt(squares);
     }
-    return sum / shape.front();
+    result.weight = shape.front();
+    return result;
   }
+  size_t classes = shape.back(), rows = p.size() / classes;
   std::vector<double> logP, logQ;
   for (size_t row = 0; row < rows; ++row) {
     ArrayRef<float> a = p.slice(row * classes, classes),
                     b = q.slice(row * classes, classes);
+    // Nothing moved, whatever rounding makes of it.
+    if (a == b)
+      continue;
     if (metric == LogitMetric::Angular) {
-      sum += angle(a, b);
+      result.sum += angle(a, b);
     } else if (metric == LogitMetric::KL) {
-      sum += klDivergence(a, b);
+      result.sum += klDivergence(a, b);
     } else {
       logSoftmax(a, logP);
       logSoftmax(b, logQ);
-      sum += jensenShannon(logP, logQ, metric == LogitMetric::JSReverse);
+      result.sum += jensenShannon(logP, logQ, metric == LogitMetric::JSReverse);
     }
   }
-  return sum / (metric == LogitMetric::JSReverse ? rows * classes : rows);
+  result.weight = metric == LogitMetric::JSReverse ? rows * classes : rows;
+  return result;
+}
+
+WeightedSum mlir::ffn::measureTargets(LogitMetric metric,
+                                      const HostTensor &candidate,
+                                      ArrayRef<int64_t> targets) {
+  std::vector<float> converted;
+  ArrayRef<float> logits = viewFloats(candidate, converted);
+  WeightedSum result;
+  if (logits.empty() || candidate.getShape().empty())
+    return result;
+  size_t classes = candidate.getShape().back();
+  targets = targets.take_front(logits.size() / classes);
+  for (auto [row, target] : llvm::enumerate(targets)) {
+    if (target < 0)
+      continue;
+    ArrayRef<float> values = logits.slice(row * classes, classes);
+    double loss = negativeLogLikelihood(values, target);
+    result.sum += metric == LogitMetric::NLL || std::isnan(loss)
+                      ? loss
+                      : argmax(values) != target;
+    result.weight += 1;
+  }
+  return result;
 }

@@ -131,6 +131,9 @@ StagedModel::compile(ModuleOp module, const StagedModelOptions &options) {
       }
       list.push_back(std::move(*artefact));
     }
+    // What is loaded stays: nothing but the folder is left where the process
+    // is killed.
+    llvm::sys::fs::remove(path);
     model->pieces.push_back({stage.inputs, stage.outputs, stage.sublayer});
     stage.module = nullptr;
   }

@@ -229,12 +229,14 @@ void Cutter::describeSublayers(StagedModule &result) {
     if (!op)
       continue;
     StagedSublayer sublayer;
-    for (unsigned k = 0; k < op.getNumAddends(); ++k)
+    for (unsigned k = 0; k < op.getNumAddends(); ++k) {
       sublayer.names.push_back(op.getAddend(k).getName().str());
-    sublayer.kind = op.getAddend(0).getKind();
-    if (!kinds.insert(static_cast<unsigned>(sublayer.kind)).second) {
+      sublayer.kinds.push_back(op.getAddend(k).getKind());
+    }
+    auto first = static_cast<unsigned>(sublayer.kinds.front());
+    if (!kinds.insert(first).second) {
       kinds.clear();
-      kinds.insert(static_cast<unsigned>(sublayer.kind));
+      kinds.insert(first);
       ++block;
     }
     sublayer.block = block;

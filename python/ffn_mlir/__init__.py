@@ -19,16 +19,20 @@ from ._compile import compile  # noqa: A004
 from ._errors import Diagnostic, Error
 from ._model import Model, ModelInfo, Session, Value, load
 from ._module import Module, PassManager, inspect, load_onnx, parse_module
+from ._search import Evaluator, SearchResult, Sublayer
 
 __all__ = [
     "Diagnostic",
     "Difference",
     "Error",
+    "Evaluator",
     "Model",
     "ModelInfo",
     "Module",
     "PassManager",
+    "SearchResult",
     "Session",
+    "Sublayer",
     "Value",
     "compare",
     "compile",

@@ -8,12 +8,15 @@
 #define FFN_MLIR_PYTHON_BINDING_H
 
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "ffn-mlir/Support/Npy.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "mlir/IR/OwningOpRef.h"
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
 #include <string>
 #include <utility>
 #include <vector>
@@ -56,10 +59,22 @@ inline nanobind::object toText(const std::string &bytes) {
 
 DiagnosticList listDiagnostics(const mlir::ffn::DiagnosticPrinter &collector);
 
+using HostArray =
+    nanobind::ndarray<nanobind::ro, nanobind::c_contig, nanobind::device::cpu>;
+/// A copy; `where` names the array in the error.
+mlir::ffn::NpyArray toArray(const HostArray &source, const std::string &where);
+/// A new NumPy array.
+nanobind::object fromArray(const mlir::ffn::NpyArray &array);
+
+/// Linking in the process uses state of the process: one at a time.
+std::mutex &getCompileMutex();
+
 /// Native code.
 void bindCompiler(nanobind::module_ &m);
 /// The float64 reference interpreter.
 void bindInterpreter(nanobind::module_ &m);
+/// Models without some of their sublayers.
+void bindSearch(nanobind::module_ &m);
 /// Compiled models: loading, signature, sessions.
 void bindRuntime(nanobind::module_ &m);
 

@@ -6,13 +6,17 @@
 
 #include "ffn-mlir/Pipelines/Compile.h"
 #include "Binding.h"
-#include <mutex>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 namespace nb = nanobind;
 using namespace mlir;
+
+std::mutex &getCompileMutex() {
+  static std::mutex one;
+  return one;
+}
 
 static DiagnosticList compileModule(Module &module, const std::string &path,
                                     const std::string &emit,
@@ -32,9 +36,7 @@ static DiagnosticList compileModule(Module &module, const std::string &path,
   LogicalResult result = success();
   {
     nb::gil_scoped_release release;
-    // Linking in the process uses state of the process.
-    static std::mutex one;
-    std::lock_guard<std::mutex> lock(one);
+    std::lock_guard<std::mutex> lock(getCompileMutex());
     result = ffn::compileModule(*module.op, options, path);
   }
   if (failed(result))

@@ -255,6 +255,7 @@ NB_MODULE(_ffn_mlir, m) {
   bindCompiler(m);
   bindInterpreter(m);
   bindRuntime(m);
+  bindSearch(m);
   nb::register_exception_translator(
       [](const std::exception_ptr &pointer, void *) {
         try {

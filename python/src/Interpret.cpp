@@ -13,7 +13,6 @@
 #include "ffn-mlir/Interpreter/NpyTensor.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include <cstring>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
 
 namespace nb = nanobind;
@@ -22,50 +21,11 @@ using namespace mlir::ffn;
 
 namespace {
 
-using HostArray = nb::ndarray<nb::ro, nb::c_contig, nb::device::cpu>;
-
 func::FuncOp findMain(Module &module) {
   auto function = module.op->lookupSymbol<func::FuncOp>("main");
   if (!function)
     throw CompilerError("the module has no function @main [FFN-E105]");
   return function;
-}
-
-NpyArray toArray(const HostArray &source, const std::string &where) {
-  NpyArray array;
-  nb::dlpack::dtype type = source.dtype();
-  using Code = nb::dlpack::dtype_code;
-  if (type == nb::dlpack::dtype{static_cast<uint8_t>(Code::Bool), 8, 1})
-    array.kind = 'b';
-  else if (type.code == static_cast<uint8_t>(Code::Int))
-    array.kind = 'i';
-  else if (type.code == static_cast<uint8_t>(Code::UInt))
-    array.kind = 'u';
-  else if (type.code == static_cast<uint8_t>(Code::Float))
-    array.kind = 'f';
-  else
-    throw CompilerError(where + ": numbers of this type are not supported "
-                                "[FFN-E105]");
-  array.itemSize = type.bits / 8;
-  for (size_t d = 0; d < source.ndim(); ++d)
-    array.shape.push_back(static_cast<int64_t>(source.shape(d)));
-  array.data.resize(source.nbytes());
-  if (!array.data.empty())
-    std::memcpy(array.data.data(), source.data(), array.data.size());
-  return array;
-}
-
-nb::object fromArray(const NpyArray &array) {
-  nb::object bytes = nb::steal(PyByteArray_FromStringAndSize(
-      array.data.data(), static_cast<Py_ssize_t>(array.data.size())));
-  if (!bytes.is_valid())
-    nb::raise_python_error();
-  nb::list shape;
-  for (int64_t size : array.shape)
-    shape.append(size);
-  return nb::module_::import_("numpy")
-      .attr("frombuffer")(bytes, array.getTypeName())
-      .attr("reshape")(nb::tuple(shape));
 }
 
 nb::list argumentNames(Module &module) {
@@ -121,6 +81,43 @@ nb::dict runInterpreter(Module &module, const nb::list &arrays) {
 }
 
 } // namespace
+
+NpyArray toArray(const HostArray &source, const std::string &where) {
+  NpyArray array;
+  nb::dlpack::dtype type = source.dtype();
+  using Code = nb::dlpack::dtype_code;
+  if (type == nb::dlpack::dtype{static_cast<uint8_t>(Code::Bool), 8, 1})
+    array.kind = 'b';
+  else if (type.code == static_cast<uint8_t>(Code::Int))
+    array.kind = 'i';
+  else if (type.code == static_cast<uint8_t>(Code::UInt))
+    array.kind = 'u';
+  else if (type.code == static_cast<uint8_t>(Code::Float))
+    array.kind = 'f';
+  else
+    throw CompilerError(where + ": numbers of this type are not supported "
+                                "[FFN-E105]");
+  array.itemSize = type.bits / 8;
+  for (size_t d = 0; d < source.ndim(); ++d)
+    array.shape.push_back(static_cast<int64_t>(source.shape(d)));
+  array.data.resize(source.nbytes());
+  if (!array.data.empty())
+    std::memcpy(array.data.data(), source.data(), array.data.size());
+  return array;
+}
+
+nb::object fromArray(const NpyArray &array) {
+  nb::object bytes = nb::steal(PyByteArray_FromStringAndSize(
+      array.data.data(), static_cast<Py_ssize_t>(array.data.size())));
+  if (!bytes.is_valid())
+    nb::raise_python_error();
+  nb::list shape;
+  for (int64_t size : array.shape)
+    shape.append(size);
+  return nb::module_::import_("numpy")
+      .attr("frombuffer")(bytes, array.getTypeName())
+      .attr("reshape")(nb::tuple(shape));
+}
 
 void bindInterpreter(nb::module_ &m) {
   m.def("argument_names", &argumentNames, nb::arg("module"));

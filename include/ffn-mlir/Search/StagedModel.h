@@ -47,6 +47,9 @@ public:
   compile(ModuleOp module, const StagedModelOptions &options);
 
   llvm::ArrayRef<StagedSublayer> getSublayers() const { return sublayers; }
+  /// Says that sublayer `i` is none to leave out.
+  void fix(unsigned i, std::string why) { sublayers[i].fixed = std::move(why); }
+  unsigned getNumStages() const { return pieces.size(); }
   unsigned getNumWorkers() const { return sessions.size(); }
   /// State before the first stage; takes the tensors.
   State begin(std::vector<HostTensor> arguments) const;

@@ -32,9 +32,9 @@ struct Stage {
 
 /// A residual sublayer of the model, in program order.
 struct StagedSublayer {
-  /// Names of its addends.
+  /// Names and kinds of its addends.
   SmallVector<std::string> names;
-  SublayerKind kind;
+  SmallVector<SublayerKind> kinds;
   /// Number of the block that it is in: a block begins with the first sublayer
   /// and wherever a kind comes again.
   unsigned block = 0;

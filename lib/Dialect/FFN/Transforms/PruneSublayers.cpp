@@ -9,6 +9,7 @@
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Pipelines/Compile.h"
 #include "ffn-mlir/Search/SelectSublayers.h"
+#include "llvm/ADT/Sequence.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -79,23 +80,52 @@ private:
       return emitError(getOperation().getLoc(),
                        "options 'only' and 'method' exclude each other "
                        "[FFN-P111]");
+    if (withNorm)
+      return emitError(getOperation().getLoc(),
+                       "a search measures models whose norms stay: 'with-norm' "
+                       "goes with 'only' [FFN-P111]");
     SelectOptions options;
     options.method = method;
     options.metric = metric;
     options.cpu = cpu;
     options.count = count;
     options.ratio = ratio;
+    options.parameters = parameters;
+    options.flops = flops;
+    options.latency = latency;
     options.protect = protect;
     options.kinds.assign(kinds.begin(), kinds.end());
+    options.wholeBlocks = wholeBlocks;
     options.maxEvaluations = evaluations;
+    options.threads = threads;
     options.calibration = {calib, tokenizer, samples, length, seed};
     FailureOr<SmallVector<std::string>> names =
-        selectSublayers(getOperation(), options);
+        selectSublayers(getOperation(), options, [&](SublayerOp sublayer) {
+          return explainFixed(sublayer);
+        });
     if (failed(names))
       return failure();
     for (const std::string &name : *names)
       selected.insert(name);
     return success();
+  }
+
+  /// Why all of a sublayer cannot be removed; empty where it can. Nothing
+  /// changes.
+  std::string explainFixed(SublayerOp sublayer) {
+    std::string why;
+    ScopedDiagnosticHandler handler(&getContext(), [&](Diagnostic &diagnostic) {
+      if (why.empty())
+        why = diagnostic.str();
+      return success();
+    });
+    Plan plan;
+    plan.sublayer = sublayer;
+    llvm::append_range(plan.addends, llvm::seq(sublayer.getNumAddends()));
+    if (succeeded(makePlan(plan)))
+      (void)planSignatures(plan, /*dryRun=*/true);
+    removedStates.clear();
+    return why;
   }
 
   LogicalResult checkNames() {
@@ -191,7 +221,7 @@ private:
 
   /// Checks that the arguments of removed states can go. A past argument that
   /// others ask for its size is replaced there by one of the same dims.
-  LogicalResult planSignatures(ArrayRef<Plan> plans) {
+  LogicalResult planSignatures(ArrayRef<Plan> plans, bool dryRun = false) {
     if (keepSignature)
       return checkKept();
     for (auto &[func, states] : removedStates) {
@@ -218,7 +248,8 @@ private:
                    << state.argument
                    << " of a removed state is also used here; with "
                       "keep-signature it stays [FFN-P104]";
-          use.set(other);
+          if (!dryRun)
+            use.set(other);
         }
       }
     }

@@ -131,10 +131,10 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
   let summary = "Remove residual addends by name, or those that matter least";
   let description = [{
     **What.** Takes addends out of their sublayers: those named by `only`, or
-    all of the `count` (or `ratio`, rounded half up) sublayers that a `method`
-    chooses. A sublayer whose last addend goes is replaced by its residual. Of a pre-norm sublayer
-    nothing remains; behind a post-norm one the norm stays, `y = norm(x)`,
-    unless `with-norm` removes it.
+    all of the sublayers that a `method` chooses. A sublayer whose last addend
+    goes is replaced by its residual. Of a pre-norm sublayer nothing remains;
+    behind a post-norm one the norm stays, `y = norm(x)`, unless `only` names it
+    and `with-norm` is given.
 
     **Pre-conditions.** `ffn-raise` ran; every name is known, else an error
     lists the known ones.
@@ -145,17 +145,34 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
     that is used otherwise refuses the removal.
 
     **Methods.** The model is compiled once in pieces and run on samples from
-    `calib`, without the candidates; labels are never looked at.
+    `calib`, without the candidates. A left out piece is not called; a run
+    restarts from the last value that it shares with a run before. The choice is
+    the same for any number of threads.
     - `finercut` (arXiv 2405.18218): greedily, round by round, the sublayer
-      without which the logits move least from those of the original. Of n
-      candidates those of the first floor(n protect / 2) + 1 blocks are open
-      only when floor(n protect) + 1 are gone. `protect=0` opens all.
+      without which the logits move least from those of the original, by
+      `metric` (js). Labels are never looked at. Of n candidates those of the
+      first floor(n protect / 2) + 1 blocks are open only when floor(n protect)
+      + 1 are gone. `protect=0` opens all.
     - `block-influence` (ShortGPT, arXiv 2403.03853): least 1 - cos between the
-      residual before and behind the sublayer.
+      residual before and behind the sublayer, or, with `whole-blocks`, before
+      and behind the block, all of whose candidates go then.
+    - `2ssp` (arXiv 2501.17771), its second stage: greedily, the attention
+      without which the likelihood of the first sample's tokens is greatest.
     - `evopress` (arXiv 2410.14649): evolution of the whole set at a fixed
-      budget, from a seeded draw; swaps stay within a kind.
+      budget by `metric` (kl). The best of 64 draws is the first parent; 32
+      children with 1 to 3 swaps within a kind; two of them, chosen on a
+      sixteenth of the samples, are compared with the parent on all; k (n - k) /
+      1.5 generations, or as many as fit into `evaluations`.
     - `random`: a seeded draw, to compare with.
-    A remark at every sublayer says its place and score, or why it stays.
+
+    **Budget.** One of `count`; `ratio` of the candidates, rounded half up; and
+    `parameters`, `flops` (for one token, attention's products of a length that
+    the model leaves open not counted) and `latency` (median time of the first
+    sample on one thread, which another run of the search may measure
+    otherwise), the share of the whole model that is saved at least.
+
+    A remark at every sublayer that goes says its place and score, exactly one
+    at every other why it stays.
 
     **Before and after.** `{only=layers.0.mlp}`:
     ```mlir
@@ -173,18 +190,23 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
     ListOption<"only", "only", "std::string", "Names of the addends to remove">,
     Option<"withNorm", "with-norm", "bool", "false", "Also remove the norm behind a post-norm sublayer">,
     Option<"keepSignature", "keep-signature", "bool", "false", "Return past arguments unchanged instead of removing them">,
-    Option<"method", "method", "std::string", [{""}], "finercut, block-influence, evopress or random">,
+    Option<"method", "method", "std::string", [{""}], "finercut, block-influence, 2ssp, evopress or random">,
     Option<"count", "count", "unsigned", "0", "Sublayers that the method removes">,
     Option<"ratio", "ratio", "double", "0.0", "The same as a share of the candidates, rounded half up">,
+    Option<"parameters", "parameters", "double", "0.0", "Share of the model's parameters to save instead">,
+    Option<"flops", "flops", "double", "0.0", "Share of its floating-point operations to save instead">,
+    Option<"latency", "latency", "double", "0.0", "Share of its measured time to save instead">,
     ListOption<"kinds", "kinds", "std::string", "Kinds that the method may remove (attention, ffn, ...); all by default">,
-    Option<"metric", "metric", "std::string", [{"js"}], "Distance of logits: js, js-reverse, angular, norm or kl">,
+    Option<"metric", "metric", "std::string", [{""}], "What is least for the best choice: js, js-reverse, angular, norm, kl, nll or error; empty: as the method was published">,
     Option<"protect", "protect", "double", "0.4", "finercut: exclusion rate of early blocks; 0 protects none">,
+    Option<"wholeBlocks", "whole-blocks", "bool", "false", "block-influence: blocks go as a whole">,
     Option<"calib", "calib", "std::string", [{""}], "Samples: text, token lists (.json), a folder of them, or an .npz archive of inputs">,
     Option<"tokenizer", "tokenizer", "std::string", [{""}], "Tokenizer in JSON form; without: bytes">,
     Option<"samples", "samples", "unsigned", "10", "Number of samples">,
     Option<"length", "length", "unsigned", "256", "Tokens of a sample">,
     Option<"seed", "seed", "uint64_t", "0", "Of the choice of samples and of random draws">,
     Option<"evaluations", "evaluations", "unsigned", "0", "evopress: at most so many runs over all samples; 0: generations as published">,
+    Option<"threads", "threads", "unsigned", "0", "Of the search; 0: one for each CPU that the process may use">,
     Option<"cpu", "cpu", "std::string", [{"native"}], "Instruction set level of the model that is run">
   ];
   let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
