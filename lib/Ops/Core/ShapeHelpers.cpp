@@ -210,6 +210,27 @@ FailureOr<Type> ffn::getTypeAttr(ShapeContext &ctx, StringRef name) {
 // Broadcast
 //===----------------------------------------------------------------------===//
 
+/// The size that two sizes broadcast to if they do: the larger one, or 0 where
+/// the smaller one is.
+static DimExpr eitherOf(const DimExpr &a, const DimExpr &b) {
+  return DimExpr::max(a, b) * DimExpr::min(DimExpr(1), DimExpr::min(a, b));
+}
+
+/// Whether `whole` is what `part` and other sizes broadcast to.
+static bool isBroadcastOf(const DimExpr &whole, const DimExpr &part) {
+  for (const auto &term : whole.terms())
+    for (const auto &factor : term.first) {
+      const DimExpr::Opaque *opaque = whole.getOpaque(factor.first);
+      if (!opaque || opaque->kind != DimExpr::Opaque::Max)
+        continue;
+      const DimExpr &a = opaque->operands[0], &b = opaque->operands[1];
+      if (whole == eitherOf(a, b))
+        return a == part || b == part || isBroadcastOf(a, part) ||
+               isBroadcastOf(b, part);
+    }
+  return false;
+}
+
 static DimExpr broadcastDim(const DimExpr &a, const DimExpr &b) {
   if (a.isConstant(1))
     return b;
@@ -220,7 +241,10 @@ static DimExpr broadcastDim(const DimExpr &a, const DimExpr &b) {
     return a;
   if (b.getConstant())
     return b;
-  return {};
+  // Equal at run time, or one of them is 1.
+  if (isBroadcastOf(a, b))
+    return a;
+  return isBroadcastOf(b, a) ? b : eitherOf(a, b);
 }
 
 FailureOr<SmallVector<DimExpr>> ffn::broadcastDims(ShapeContext &ctx,
