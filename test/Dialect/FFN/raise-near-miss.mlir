@@ -17,6 +17,24 @@ func.func @unknown_activation(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>) {
 
 // -----
 
+// Rows that are put together in front of each product, as TensorFlow does.
+
+// CHECK-LABEL: func.func @rows_are_put_together(
+// CHECK-NOT: ffn.feed_forward
+func.func @rows_are_put_together(%x: tensor<?x4xf32>, %s: tensor<3xi64>, %t: tensor<2xi64>) -> (tensor<?x4xf32>) {
+  %w1 = ffn.weight dense<1.0> : tensor<4x8xf32>
+  %w2 = ffn.weight dense<1.0> : tensor<8x4xf32>
+  %u = onnx.node "MatMul" v13 (%x, %w1) : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32> names ["fc1", "u"]
+  %r = onnx.node "Reshape" v13 (%u, %s) : (tensor<?x8xf32>, tensor<3xi64>) -> tensor<?x?x8xf32>
+  %a = onnx.node "Relu" v14 (%r) : (tensor<?x?x8xf32>) -> tensor<?x?x8xf32> names ["relu", "a"]
+  %b = onnx.node "Reshape" v13 (%a, %t) : (tensor<?x?x8xf32>, tensor<2xi64>) -> tensor<?x8xf32> names ["rows", "b"]
+  // expected-remark@+1 {{near miss: feed-forward network at linear 'fc2': node 'rows' (Reshape) changes the shape of the hidden values}}
+  %y = onnx.node "MatMul" v13 (%b, %w2) : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32> names ["fc2", "y"]
+  return %y : tensor<?x4xf32>
+}
+
+// -----
+
 // CHECK-LABEL: func.func @wrong_erf(
 // CHECK-NOT: ffn.feed_forward
 func.func @wrong_erf(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>) {

@@ -140,6 +140,9 @@ bool Raiser::raiseFeedForward(LinearOp down, std::string &why) {
     if (NodeOp cast = definedBy(hidden, "Cast"))
       why =
           describe(cast.getOperation()) + " changes the element type inside it";
+    if (NodeOp reshape = definedBy(hidden, "Reshape"))
+      why = describe(reshape.getOperation()) +
+            " changes the shape of the hidden values";
     NodeOp mul = definedBy(hidden, "Mul");
     if (!mul || !mul.getInput(0) || !mul.getInput(1))
       return false;
