@@ -28,7 +28,7 @@ using namespace ffn::rt;
 static constexpr uint32_t kMagic = 0x444e4646;
 static constexpr uint32_t kVersion = 1;
 
-static thread_local char errorText[512];
+static thread_local char errorText[1024];
 
 ffn_status ffn::rt::fail(ffn_status status, const char *format, ...) {
   va_list arguments;

@@ -140,15 +140,18 @@ __attribute__((visibility("hidden"))) void ffn_rt_free(void *pointer) {
 }
 
 /// A condition on the data that generated code relies on from here on. The
-/// kinds are those of LowerScope::CheckKind.
-__attribute__((visibility("hidden"))) void ffn_rt_check(bool holds,
-                                                        int32_t kind) {
+/// kinds are those of LowerScope::CheckKind; `where` names a node of the model.
+__attribute__((visibility("hidden"))) void
+ffn_rt_check(bool holds, int32_t kind, const char *where) {
   if (holds || !currentRun)
     return;
   if (kind == 0)
-    abandon(fail(FFN_E_INDEX, "an index in the inputs is out of range "
-                              "[FFN-R408]"));
-  abandon(fail(FFN_E_SHAPE, "sizes that only the run knows do not fit "
-                            "together [FFN-R403]"));
+    abandon(fail(FFN_E_INDEX,
+                 "%s: an index in the inputs is out of range [FFN-R408]",
+                 where));
+  abandon(fail(FFN_E_SHAPE,
+               "%s: sizes that only the run knows do not fit together "
+               "[FFN-R403]",
+               where));
 }
 }

@@ -13,6 +13,7 @@
 #include "ffn-mlir/Ops/LowerHelpers.h"
 #include "ffn-mlir/Ops/OpTable.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include <optional>
 
 namespace mlir::ffn {
@@ -24,10 +25,24 @@ public:
   std::optional<SizeBuilder> sizeBuilder;
   llvm::DenseMap<Value, SmallVector<OpFoldResult>> known;
 
+  /// "graph 'main'", in front of the nodes that messages name.
+  std::string graph;
+
   explicit ModelScope(OpBuilder &builder) : builder(builder) {}
 
+  /// "graph 'main', node 12 'fc1' (Gemm)": what `op` was made of, for messages.
+  std::string locate(Operation *op) const { return locate(op->getLoc(), op); }
+  std::string locate(Location loc, Operation *op = nullptr) const;
+
   SmallVector<OpFoldResult> sizes(Location loc, Value tensor);
-  void check(Location loc, Value condition, LowerScope::CheckKind kind);
+  /// A call that ends the run, with the name of the node at `loc`, unless
+  /// `condition` holds.
+  void check(Location loc, Value condition, LowerScope::CheckKind kind,
+             Operation *op = nullptr);
+
+private:
+  /// Texts in the module that is being made.
+  llvm::StringMap<LLVM::GlobalOp> texts;
 };
 
 /// A scope at one location.

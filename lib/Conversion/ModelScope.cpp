@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ModelLowering.h"
+#include "ffn-mlir/Dialect/ONNX/IR/Origin.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 
@@ -118,16 +119,42 @@ SmallVector<OpFoldResult> ModelScope::sizes(Location loc, Value tensor) {
   return result;
 }
 
+std::string ModelScope::locate(Location loc, Operation *op) const {
+  std::string origin = onnx::describeOrigin(loc);
+  // Text that was read without locations has names of its own.
+  if (auto node = llvm::dyn_cast_if_present<onnx::NodeOp>(op);
+      node && origin.empty())
+    origin = node.describe();
+  return origin.empty() ? graph : graph + ", " + origin;
+}
+
 void ModelScope::check(Location loc, Value condition,
-                       LowerScope::CheckKind kind) {
+                       LowerScope::CheckKind kind, Operation *op) {
   if (auto constant = condition.getDefiningOp<arith::ConstantOp>())
     if (auto value = llvm::dyn_cast<IntegerAttr>(constant.getValue()))
       if (!value.getValue().isZero())
         return;
   Value code = arith::ConstantOp::create(
       builder, loc, builder.getI32IntegerAttr(static_cast<int>(kind)));
+  std::string where = locate(loc, op);
+  LLVM::GlobalOp &text = texts[where];
+  if (!text) {
+    auto module =
+        builder.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPointToStart(module.getBody());
+    // With the NUL at its end.
+    StringRef bytes(where.c_str(), where.size() + 1);
+    text = LLVM::GlobalOp::create(
+        builder, loc,
+        LLVM::LLVMArrayType::get(builder.getI8Type(), bytes.size()),
+        /*isConstant=*/true, LLVM::Linkage::Private,
+        "ffn_where_" + std::to_string(texts.size()),
+        builder.getStringAttr(bytes));
+  }
+  Value address = LLVM::AddressOfOp::create(builder, loc, text);
   func::CallOp::create(builder, loc, "ffn_rt_check", TypeRange{},
-                       ValueRange{condition, code});
+                       ValueRange{condition, code, address});
 }
 
 //===----------------------------------------------------------------------===//

@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Conversion/ModelToLinalg.h"
 #include "NodeContext.h"
+#include "ffn-mlir/Support/CodedError.h"
 #include "ffn-mlir/Support/WeightEval.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "ffn-mlir/Target/CPU/DenseWeight.h"
@@ -39,6 +40,9 @@ private:
   LogicalResult nameDims();
   LogicalResult findLowerings();
   LogicalResult readSignature();
+  LogicalResult
+  reportLateOutput(unsigned i, StringRef name, Value output, const Twine &what,
+                   llvm::function_ref<bool(const SymValue &)> isLate);
   void buildEntry();
   Value argumentBuffer(int64_t index, MemRefType type,
                        ArrayRef<OpFoldResult> sizes);
@@ -137,6 +141,9 @@ LogicalResult ModelLowering::prepareSource() {
                 "f16, bf16, f32 and f64 can [FFN-C102]";
   if (failed(nameDims()))
     return failure();
+  auto graph = llvm::dyn_cast<NameLoc>(sourceMain.getLoc());
+  scope.graph =
+      "graph " + quoteName(graph ? graph.getName().getValue() : "main");
   // Equal weights become one value, so that they are packed once.
   PassManager pm(ctx);
   pm.addPass(createCSEPass());
@@ -187,6 +194,59 @@ LogicalResult ModelLowering::findLowerings() {
   return failure(result.wasInterrupted());
 }
 
+/// Whether a dim or an element of the value is made of the symbol.
+static bool mentions(const SymValue &value, StringRef symbol) {
+  bool found = false;
+  for (const auto *list : {&value.dims, &value.contents})
+    if (*list)
+      for (const DimExpr &expr : **list)
+        expr.forEachSymbol([&](StringRef name) { found |= name == symbol; });
+  return found;
+}
+
+/// [FFN-C103] for output `i`, at the node from which on `isLate` holds.
+LogicalResult ModelLowering::reportLateOutput(
+    unsigned i, StringRef name, Value output, const Twine &what,
+    llvm::function_ref<bool(const SymValue &)> isLate) {
+  Value at = output;
+  while (true) {
+    if (auto arg = llvm::dyn_cast<BlockArgument>(at)) {
+      auto sublayer = llvm::dyn_cast<SublayerOp>(arg.getOwner()->getParentOp());
+      if (!sublayer)
+        break;
+      at = sublayer.getResidual();
+      continue;
+    }
+    Operation *op = at.getDefiningOp();
+    SmallVector<Value> sources(op->getOperands());
+    if (llvm::isa<SublayerOp>(op))
+      llvm::append_range(
+          sources, op->getRegion(0).front().getTerminator()->getOperands());
+    auto source = llvm::find_if(sources, [&](Value operand) {
+      return isLate(analysis->lookup(operand));
+    });
+    if (source == sources.end())
+      break;
+    at = *source;
+  }
+  Operation *origin = at.getDefiningOp();
+  InFlightDiagnostic diag =
+      emitError(origin ? origin->getLoc() : sourceMain.getLoc());
+  diag << (origin ? scope.locate(origin) : scope.graph) << ": because of ";
+  if (origin)
+    diag << "result " << llvm::cast<OpResult>(at).getResultNumber();
+  else
+    diag << "input " << llvm::cast<BlockArgument>(at).getArgNumber();
+  diag << ", output " << i << " " << quoteName(name)
+       << " cannot be compiled: " << what
+       << " is known only after the run, not from the sizes of the inputs "
+          "[FFN-C103]";
+  diag.attachNote() << "make what this node computes its result's size from a "
+                       "constant or a size of an input (Shape), declare the "
+                       "size in the model, or end the model before the node";
+  return diag;
+}
+
 LogicalResult ModelLowering::readSignature() {
   ModelDescriptor &descriptor = lowered->descriptor;
   llvm::StringSet<> seen;
@@ -227,22 +287,25 @@ LogicalResult ModelLowering::readSignature() {
     std::optional<DescriptorType> described;
     if (element && convertElementType(element))
       described = getDescriptorType(element);
-    bool ok = described && (known.hasRank() || type);
-    if (ok && known.hasRank())
+    if (!described)
+      return reportLateOutput(i, port.name, value, "its element type",
+                              [](const SymValue &v) { return !v.elementType; });
+    if (known.hasRank())
       port.dims.assign(known.dims->begin(), known.dims->end());
-    else if (ok)
-      for (int64_t size : type.getShape())
-        port.dims.push_back(ShapedType::isDynamic(size) ? DimExpr()
-                                                        : DimExpr(size));
-    for (const DimExpr &dim : port.dims) {
-      ok &= dim.isKnown();
-      dim.forEachSymbol([&](StringRef name) { ok &= seen.contains(name); });
+    else
+      return reportLateOutput(i, port.name, value, "its rank",
+                              [](const SymValue &v) { return !v.hasRank(); });
+    for (auto [d, dim] : llvm::enumerate(port.dims)) {
+      std::optional<std::string> missing;
+      dim.forEachSymbol([&](StringRef name) {
+        if (!seen.contains(name))
+          missing = name.str();
+      });
+      if (missing)
+        return reportLateOutput(
+            i, port.name, value, "the size of its dimension " + Twine(d),
+            [&](const SymValue &v) { return mentions(v, *missing); });
     }
-    if (!ok)
-      return sourceMain.emitError("output ")
-             << i << " '" << port.name
-             << "' cannot be compiled: its type or size is known only after "
-                "the run [FFN-C103]";
     port.type = *described;
     descriptor.outputs.push_back(std::move(port));
     outputElements.push_back(convertElementType(element));
@@ -265,7 +328,9 @@ void ModelLowering::buildEntry() {
     builder.clone(*file);
   auto check = func::FuncOp::create(
       builder, loc, "ffn_rt_check",
-      builder.getFunctionType({builder.getI1Type(), builder.getI32Type()}, {}));
+      builder.getFunctionType({builder.getI1Type(), builder.getI32Type(),
+                               LLVM::LLVMPointerType::get(ctx)},
+                              {}));
   check.setPrivate();
   entry = func::FuncOp::create(
       builder, loc, kModelEntry,

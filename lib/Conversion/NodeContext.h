@@ -34,7 +34,7 @@ public:
     return model.sizeBuilder->get(builder, expr);
   }
   void check(Value condition, CheckKind kind) override {
-    model.check(loc, condition, kind);
+    model.check(loc, condition, kind, node);
   }
 
   const SymValue &symInput(unsigned i) override {

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ImporterInternal.h"
+#include "ffn-mlir/Dialect/ONNX/IR/Origin.h"
 #include "ffn-mlir/Ops/OpTable.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Support/WeightStore.h"
@@ -86,10 +87,14 @@ LogicalResult ModelImporter::importNode(const proto::NodeProto &node,
   StringRef label = !node.name.empty()     ? node.name
                     : !node.output.empty() ? node.output.front()
                                            : StringRef();
-  auto op = onnx::NodeOp::create(
-      builder, getLocation(label, node.opType + " " + Twine(index)), domain,
-      node.opType, std::max<int64_t>(version, 1), types, inputs,
-      attrs->getValue(), graphs.size(), std::move(names));
+  auto op = onnx::NodeOp::create(builder, builder.getUnknownLoc(), domain,
+                                 node.opType, std::max<int64_t>(version, 1),
+                                 types, inputs, attrs->getValue(),
+                                 graphs.size(), std::move(names));
+  op->setLoc(onnx::getNodeLocation(
+      builder.getStringAttr(label.empty() ? node.opType + " " + Twine(index)
+                                          : Twine(label)),
+      index, op.getQualifiedName()));
   if (!node.getUnknown().empty())
     op->setAttr("onnx.unknown", getUnknown(node.getUnknown()));
   if (!node.getOverload().empty())

@@ -176,6 +176,7 @@ def test_indices_of_a_run_are_checked(tmp_path):
         with pytest.raises(RunError) as error:
             model.run({"i": np.array([0, bad])})
         assert error.value.status == 13 and "FFN-R408" in error.value.text
+        assert error.value.text.startswith("graph 'g', node 0 'y' (Gather): "), error.value.text
     assert np.array_equal(model.run({"i": np.array([1])})[0], table[[1]])
 
 

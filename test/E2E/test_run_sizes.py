@@ -1,4 +1,6 @@
 """Sizes that only a run knows: what does not fit ends in an error before any memory is touched."""
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -50,8 +52,10 @@ def test_what_does_not_fit(name, kernels, tmp_path):
     model = Model(tmp_path / "m.so")
     first = model.run(feed)[0]
     for change in wrong:
-        with pytest.raises(RunError, match="FFN-R403"):
+        with pytest.raises(RunError, match=r"^\d+: graph 'g', node \d+ '\w+' \(\w+\): .*FFN-R403") as error:
             model.run({**feed, **change})
+        index, label, kind = re.search(r"node (\d+) '(\w+)' \((\w+)\)", str(error.value)).groups()
+        assert nodes[int(index)].output[0] == label and nodes[int(index)].op_type == kind
     # The session is as good as before.
     assert model.run(feed)[0].tobytes() == first.tobytes()
 
@@ -62,3 +66,32 @@ def test_dims_without_names_are_independent(tmp_path):
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
         assert compile_model(tmp_path / "m.onnx", tmp_path / "m.so").returncode == 0
         assert Model(tmp_path / "m.so").run({"x": rand(3, 4)})[0].shape == (3, 4)
+
+
+@pytest.mark.parametrize("kernels", [True, False], ids=["kernels", "loops"])
+def test_two_dims_that_broadcast(kernels, tmp_path):
+    """Either may be 1 in any run; the signature says the size, and a run whose sizes differ names the node."""
+    nodes = [node("Add", ["x", "y"], ["s"], name="sum"), node("Mul", ["s", "x"], ["z"], name="again")]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info(key, F, [dim, 3]) for key, dim in (("x", "a"), ("y", "b"))],
+                              [helper.make_tensor_value_info("z", F, [None, 3])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    done = compile_model(tmp_path / "m.onnx", tmp_path / "m.so", *([] if kernels else ["--no-kernels"]))
+    assert done.returncode == 0, done.stderr
+    model = Model(tmp_path / "m.so")
+    for a, b in ((1, 1), (1, 4), (4, 1), (4, 4), (0, 0), (0, 1), (1, 0)):
+        x, y = rand(a, 3), rand(b, 3) + 1
+        assert np.array_equal(model.run({"x": x, "y": y})[0], (x + y) * x)
+    for a, b in ((2, 3), (3, 2), (0, 2), (2, 0)):
+        with pytest.raises(RunError, match=r"^\d+: graph 'g', node 0 'sum' \(Add\): .*FFN-R403"):
+            model.run({"x": rand(a, 3), "y": rand(b, 3)})
+
+
+def test_size_of_data_names_the_node(tmp_path):
+    """A size that follows from the contents of an input has no expression."""
+    nodes = [node("Relu", ["x"], ["r"], name="before"), node("Reshape", ["r", "z"], ["m"], name="shaped"), node("Neg", ["m"], ["y"], name="after")]
+    graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", F, ["n"]), helper.make_tensor_value_info("z", TensorProto.INT64, [2])],
+                              [helper.make_tensor_value_info("y", F, [None, None])])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    done = compile_model(tmp_path / "m.onnx", tmp_path / "m.so")
+    assert done.returncode == 1 and "graph 'g', node 1 'shaped' (Reshape): " in done.stderr, done.stderr
+    assert "output 0 'y'" in done.stderr and "dimension 0" in done.stderr and "[FFN-C103]" in done.stderr and "note: " in done.stderr

@@ -5,6 +5,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
+#include "ffn-mlir/Dialect/ONNX/IR/Origin.h"
+#include "ffn-mlir/Support/CodedError.h"
 #include "mlir/IR/Builders.h"
 #include "llvm/ADT/StringSet.h"
 
@@ -68,6 +70,39 @@ Value NodeOp::getInput(unsigned i) {
 std::string NodeOp::getQualifiedName() {
   return getDomain().empty() ? getOp().str()
                              : (getDomain() + "::" + getOp()).str();
+}
+
+Location onnx::getNodeLocation(StringAttr name, int64_t index, StringRef op) {
+  Builder b(name.getContext());
+  DictionaryAttr origin =
+      b.getDictionaryAttr({b.getNamedAttr("index", b.getI64IntegerAttr(index)),
+                           b.getNamedAttr("op", b.getStringAttr(op))});
+  return NameLoc::get(
+      name, FusedLoc::get({b.getUnknownLoc()}, origin, name.getContext()));
+}
+
+std::string onnx::describeOrigin(Location loc) {
+  while (auto fused = llvm::dyn_cast<FusedLoc>(loc)) {
+    if (fused.getLocations().empty())
+      return "";
+    loc = fused.getLocations().back();
+  }
+  auto name = llvm::dyn_cast<NameLoc>(loc);
+  if (!name)
+    return "";
+  std::string text = "node ";
+  auto origin =
+      llvm::dyn_cast<FusedLocWith<DictionaryAttr>>(name.getChildLoc());
+  auto index =
+      origin ? origin.getMetadata().getAs<IntegerAttr>("index") : IntegerAttr();
+  auto op =
+      origin ? origin.getMetadata().getAs<StringAttr>("op") : StringAttr();
+  if (index)
+    text += std::to_string(index.getInt()) + " ";
+  text += ffn::quoteName(name.getName().getValue());
+  if (op)
+    text += " (" + ffn::escapeName(op.getValue()) + ")";
+  return text;
 }
 
 std::string NodeOp::describe() {
