@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Quality against the number of removed sublayers, for every method: docs/results/depth.*
 
-    depth.py [--models NAMES] [--time] [--quick] [--work DIR] [--out DIR]
+    depth.py [--models NAMES] [--evopress all|share] [--work DIR] [--out DIR]
+    depth.py --time | --check
 
 Models: the bundled one, and, where ../shared/models is there, babyllama105,
 stories260K and KWT-1. Every set that a method chooses is measured on held-out
@@ -9,8 +10,10 @@ data by the compiled model itself, whose sublayers are left out at run time (the
 tests show that this gives the bits of a model without them).
 
 What is measured is kept in --work (build/depth) and not measured again: an
-interrupted run goes on where it was. `--time` only times the search and adds
-the figure to the result; run it on a machine that does nothing else.
+interrupted run goes on where it was. EvoPress searches anew for every number,
+which is most of the work: `--evopress share` does so at 25 % alone. `--time`
+only times the search and adds the figure to the result; run it on a machine
+that does nothing else. `--check` compares page and charts with the JSON.
 """
 import argparse
 import hashlib
@@ -38,7 +41,7 @@ import corpus  # noqa: E402
 SAMPLES, LENGTH = 10, 256  # the paper's calibration
 HELD_OUT = 16  # windows of the bundled model
 SEEDS = 20
-SHARE = 0.25
+SHARE, PROTECT = 0.25, 0.4
 FEW_SUBSETS, MOST_SUBSETS = 200, 2000
 CHUNK = 64
 
@@ -178,7 +181,7 @@ def half_up(value):
     return math.floor(value + 0.5)
 
 
-def choose(case, store):
+def choose(case, store, evopress):
     """For each method the sets at every k where it is defined, {method: {k: [names]}}."""
     orders = store.data["orders"]
     searcher = None
@@ -219,10 +222,13 @@ def choose(case, store):
         k: whole[:k] for k in itertools.accumulate(len(b) for b in sorted(blocks, key=lambda b: whole.index(b[0]))) if k < n}
     # What FinerCut without protection runs: every candidate that is left, each round.
     cost = [sum(n - t for t in range(k)) for k in range(n)]
-    sets["evopress"] = {k: order(f"evopress {k}", method="evopress", count=k, evaluations=4 * cost[k]) for k in range(1, n)}
+    at = half_up(SHARE * n)
+    known = lambda k: evopress == "all" or k == at or f"evopress {k}" in orders
+    sets["evopress"] = {
+        k: order(f"evopress {k}", method="evopress", count=k, evaluations=4 * cost[k]) for k in range(1, n) if known(k)}
     for seed in range(SEEDS):
         sets[f"random {seed}"] = nested(order(f"random {seed}", method="random", seed=seed, count=n))
-    return n, half_up(SHARE * n), sets
+    return n, at, sets
 
 
 def misses(store, k, sets):
@@ -257,6 +263,14 @@ def measure(case, store, sets):
         note(f"  held-out: {min(at + CHUNK, len(todo))} of {len(todo)} sets")
 
 
+def best_unprotected(store, n, values):
+    """Of the sets that FinerCut's protection leaves to choose from, the best."""
+    first = math.floor(n * PROTECT / 2) + 1
+    closed = {name for name, _, block in store.data["sublayers"] if block < first}
+    open_ = [(value, names) for value, names in values if not closed & set(names)]
+    return {"subsets": len(open_), "least": open_[0][0], "best": list(open_[0][1])} if open_ else None
+
+
 def summarize(case, store, n, k, sets):
     known = store.data["held_out"]
     nll = lambda names: known[key_of(names)]["nll"]
@@ -279,6 +293,7 @@ def summarize(case, store, n, k, sets):
         found["exhaustive"] = {
             "subsets": len(values), "best": list(values[0][1]), "least": values[0][0],
             "median": statistics.median(v for v, _ in values),
+            "unprotected": best_unprotected(store, n, values),
             "rank": {m: 1 + sum(v < by_k[k]["nll"] for v, _ in values) for m, by_k in methods.items() if k in by_k},
         }
     return found
@@ -339,6 +354,9 @@ def section(name, found):
     if extra:
         best = found["exhaustive"]
         row("best of all sets, by the held-out data itself", number(best["least"]), "", 1, ", ".join(best["best"]))
+        if best["unprotected"]:
+            inside = best["unprotected"]
+            row(f"best of the {inside['subsets']} that protection admits", number(inside["least"]), "", "", ", ".join(inside["best"]))
     lines += ["", f"Nats on held-out data at every number of removed sublayers (original: {number(found['original']['nll'])}):", ""]
     lines.append("| removed | " + " | ".join(title for _, title, _ in SHOWN) + " | random: median (quartiles) |")
     lines.append("| --- " * (len(SHOWN) + 2) + "|")
@@ -397,14 +415,16 @@ def page(results):
               "- 2SSP, stage 2: greedy over attentions, likelihood of the first calibration sample; where there is a next token.",
               f"- EvoPress: KL distance, four times the evaluations of FinerCut with `protect=0` at the same number, one seed.",
               f"- Random: {SEEDS} seeds.",
-              "- FinerCut, ShortGPT and 2SSP choose nested sets; EvoPress searches anew for every number.", ""]
+              "- FinerCut, ShortGPT and 2SSP choose nested sets; EvoPress searches anew for every number (empty cells: not run, or not defined).", ""]
     for name, found in results["models"].items():
         lines += section(name, found)
     return "\n".join(lines).rstrip() + "\n"
 
 
-def write(out, results):
-    out.mkdir(parents=True, exist_ok=True)
+def draw(results):
+    """{file name: text} of everything."""
+    results = json.loads(json.dumps(results))
+    files = {"depth.json": json.dumps(results, indent=1) + "\n", "depth.md": page(results)}
     for name, found in results["models"].items():
         at = lambda by_k: {int(i): v for i, v in by_k.items()}
         start = (0, found["original"]["nll"])
@@ -414,12 +434,23 @@ def write(out, results):
         lines.append(("random, median", "#888888", [start] + [(i, v["median"]) for i, v in sorted(random.items())]))
         band = ("random, quartiles", "#888888", [(i, *v["quartiles"]) for i, v in sorted(random.items())])
         greatest = max(v["quartiles"][1] for v in random.values())
-        (out / f"depth-{name}.svg").write_text(line_chart.draw(
-            f"{name}: held-out loss without sublayers", "removed sublayers", "nats", lines, band, cap=greatest))
-    for path, text in ((out / "depth.json", json.dumps(results, indent=1) + "\n"), (out / "depth.md", page(results))):
-        part = path.with_suffix(".part")
+        files[f"depth-{name}.svg"] = line_chart.draw(
+            f"{name}: held-out loss without sublayers", "removed sublayers", "nats", lines, band, cap=greatest)
+    return files
+
+
+def write(out, results):
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in draw(results).items():
+        part = out / (name + ".part")
         part.write_text(text)
-        part.replace(path)
+        part.replace(out / name)
+
+
+def check(out):
+    stale = [name for name, text in draw(json.loads((out / "depth.json").read_text())).items() if (out / name).read_text() != text]
+    if stale:
+        raise SystemExit(f"stale in {out}: {', '.join(stale)}; benchmarks/depth.py writes them")
 
 
 def machine():
@@ -431,10 +462,14 @@ def machine():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", help="names separated by commas; default: all that are there")
+    parser.add_argument("--evopress", choices=("all", "share"), default="all", help="at every number, or at 25 %% alone")
+    parser.add_argument("--check", action="store_true", help="only compare page and charts with the JSON")
     parser.add_argument("--time", action="store_true", help="only time the search")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "depth", help="what is measured already")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "docs" / "results")
     arguments = parser.parse_args()
+    if arguments.check:
+        return check(arguments.out)
     final = arguments.out / "depth.json"
     results = json.loads(final.read_text()) if final.exists() else {"models": {}}
     results["machine"] = machine()
@@ -449,17 +484,13 @@ def main():
             note(name)
             case = MODELS[name]()
             store = Store(arguments.work / f"{name}.json", fingerprint(case))
-            n, k, sets = choose(case, store)
+            n, k, sets = choose(case, store, arguments.evopress)
             measure(case, store, sets)
             enumerate_sets(store, n, k, sets)
             measure(case, store, sets)
             results["models"][name] = summarize(case, store, n, k, sets)
         results["models"] = {name: results["models"][name] for name in MODELS if name in results["models"]}
-    if results["models"]:
-        write(arguments.out, json.loads(json.dumps(results)))
-    else:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        final.write_text(json.dumps(results, indent=1) + "\n")
+    write(arguments.out, results)
 
 
 if __name__ == "__main__":

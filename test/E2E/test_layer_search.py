@@ -85,6 +85,15 @@ def test_greedy_order_and_protection(tmp_path):
     assert order(most)[:4] == steps and len(order(most)) == 12
 
 
+def test_cache_of_a_removed_attention_goes(tmp_path):
+    done = search(f"method=finercut count=1 kinds=attention protect=0 samples=1 length=32 calib={TEXT}",
+                  tmp_path / "m.mlir", MODEL.with_name("pycode-lm-kv.onnx"))
+    assert done.returncode == 0, done.stderr
+    (name, score), = order(done)
+    assert name.endswith("self_attn") and 0 < score < 1
+    assert len(re.findall(r"removed argument \d+ '[^']*\b%s\b[^']*'" % name.split(".")[2], done.stderr)) == 2
+
+
 def test_kinds(tmp_path):
     done = search(f"method=finercut count=2 protect=0 kinds=ffn samples=2 length=64 calib={TEXT}")
     assert done.returncode == 0, done.stderr

@@ -21,14 +21,23 @@ def kind(shape):
     return "tensor<" + "x".join("?" if d is None else str(d) for d in shape) + "xf32>"
 
 
-def model_text(post_norm, zero=()):
-    """Blocks of two sublayers; a mean over positions stands for attention. Those in `zero` add nothing."""
+def model_text(post_norm, zero=(), idle=(), arrays=None):
+    """Blocks of two sublayers; a mean over positions stands for attention.
+
+    The sublayers in `zero` add nothing, the neurons in `idle` are zero. What
+    the weights are goes into `arrays`.
+    """
     random = np.random.default_rng(5)
     hidden = kind((None, None, WIDTH))
     lines, weights = [], []
 
     def make(name, *shape, scale=1.0):
-        weights.append(weight(name, random.standard_normal(shape) * scale))
+        array = random.standard_normal(shape) * scale
+        if name.startswith("up"):
+            array[list(idle)] = 0
+        if arrays is not None:
+            arrays[name] = array.astype(np.float32).astype(np.float64)
+        weights.append(weight(name, array))
         return f"%{name}", kind(shape)
 
     table, table_type = make("table", VOCABULARY, WIDTH)
@@ -245,12 +254,15 @@ def test_errors(pre_norm):
 # ---- the pass ----------------------------------------------------------------
 
 
+WINDOWS = 8  # of five tokens, in the samples
+
+
 def prune(options, tmp_path, text=None):
-    """The module after the pass, and its remarks."""
+    """The module after the pass, calibrated on all windows, and its remarks."""
     calibration = tmp_path / "tokens.json"
     calibration.write_text(json.dumps([sample["input_ids"][0].tolist() for sample in SAMPLES]))
     module = ffn_mlir.parse_module(text or model_text(False))
-    passes = f"builtin.module(ffn-prune-sublayers{{{options} calib={calibration} length=5 samples=4}})"
+    passes = f"builtin.module(ffn-prune-sublayers{{{options} calib={calibration} length=5 samples={WINDOWS}}})"
     return module, [d.text for d in ffn_mlir.PassManager.parse(passes).run(module)]
 
 
@@ -307,12 +319,55 @@ def test_every_reason_is_given_once(tmp_path):
     assert "0.mlp" not in removed(remarks) and "FFN-P103" in stays(remarks)["0.mlp"] or "read by other operations" in stays(remarks)["0.mlp"]
 
 
+def hidden_norms(arrays):
+    """Of each network's neurons the mean over samples of the norm over tokens, in float64."""
+    scores = np.zeros((BLOCKS, HIDDEN))
+    windows = [row[at : at + 5] for row in (sample["input_ids"][0] for sample in SAMPLES) for at in range(0, len(row) - 4, 5)]
+    assert len(windows) == WINDOWS
+    for window in windows:
+        x = arrays["table"][window]
+        for i in range(2 * BLOCKS):
+            n = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5)
+            z = (n if i % 2 else n + n.mean(0, keepdims=True)) @ arrays[f"up{i}"].T
+            h = z / (1 + np.exp(-z))
+            if i % 2:
+                scores[i // 2] += np.linalg.norm(h, axis=0) / WINDOWS
+            x = x + h @ arrays[f"down{i}"].T
+    return scores
+
+
+@pytest.mark.parametrize("ratio, attentions, kept", [(0.06, 0, 11), (0.3, 1, 10), (0.5, 2, 9)])
+def test_two_stages(tmp_path, ratio, attentions, kept):
+    """round(3 s^(2/3)) attentions, as they are as large as networks; round(13 (1 - 2 s + attentions / 3)) neurons stay."""
+    arrays = {}
+    text = model_text(False, idle=(3, 8), arrays=arrays)
+    module, remarks = prune(f"method=2ssp ratio={ratio}", tmp_path, text)
+    assert len(removed(remarks)) == attentions and all("attn" in name for name in removed(remarks))
+    assert sum(remark == f"2ssp: {HIDDEN - kept} of {HIDDEN} neurons removed" for remark in remarks) == BLOCKS
+    # The same by the reference: the neurons with the least norms are made zero.
+    for block, norms in enumerate(hidden_norms(arrays)):
+        for neuron in np.argsort(norms)[: HIDDEN - kept]:
+            arrays[f"up{2 * block + 1}"][neuron] = 0
+    zeroed = text
+    for block in range(BLOCKS):
+        name = f"up{2 * block + 1}"
+        zeroed = re.sub(rf"%{name} = .*", weight(name, arrays[name]), zeroed)
+    reference = ffn_mlir.parse_module(zeroed)
+    if attentions:
+        ffn_mlir.PassManager.parse(f"builtin.module(ffn-prune-sublayers{{only={','.join(removed(remarks))}}})").run(reference)
+    sample = SAMPLES[2]
+    got, want = (ffn_mlir.interpret(m, sample)["logits"] for m in (module, reference))
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("options, code", [
     ("method=finercut count=1 ratio=0.5", "FFN-P111"),
     ("method=finercut flops=1.5", "FFN-P111"),
     ("method=finercut count=1 whole-blocks", "FFN-P111"),
     ("method=finercut count=1 with-norm", "FFN-P111"),
     ("method=finercut parameters=0.99", "FFN-P112"),
+    ("method=2ssp ratio=0.5 count=1", "FFN-P111"),
+    ("method=2ssp ratio=1", "FFN-P111"),
 ])
 def test_errors_of_the_pass(tmp_path, options, code):
     with pytest.raises(ffn_mlir.Error) as caught:

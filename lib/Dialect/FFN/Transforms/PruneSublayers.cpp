@@ -9,6 +9,7 @@
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Pipelines/Compile.h"
 #include "ffn-mlir/Search/SelectSublayers.h"
+#include "ffn-mlir/Search/TwoStage.h"
 #include "llvm/ADT/Sequence.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringSet.h"
@@ -99,6 +100,18 @@ private:
     options.maxEvaluations = evaluations;
     options.threads = threads;
     options.calibration = {calib, tokenizer, samples, length, seed};
+    if (method == "2ssp" && ratio > 0) {
+      if (!(ratio < 1) || count || parameters || flops || latency)
+        return emitError(getOperation().getLoc(),
+                         "2ssp takes a ratio below 1 and no other budget, or "
+                         "another budget for its second stage [FFN-P111]");
+      FailureOr<unsigned> attentions = pruneNeurons(
+          getOperation(), {ratio, cpu, threads, options.calibration});
+      if (failed(attentions))
+        return failure();
+      options.count = *attentions;
+      options.ratio = 0;
+    }
     FailureOr<SmallVector<std::string>> names =
         selectSublayers(getOperation(), options, [&](SublayerOp sublayer) {
           return explainFixed(sublayer);

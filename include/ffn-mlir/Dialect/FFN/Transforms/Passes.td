@@ -156,8 +156,12 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
     - `block-influence` (ShortGPT, arXiv 2403.03853): least 1 - cos between the
       residual before and behind the sublayer, or, with `whole-blocks`, before
       and behind the block, all of whose candidates go then.
-    - `2ssp` (arXiv 2501.17771), its second stage: greedily, the attention
-      without which the likelihood of the first sample's tokens is greatest.
+    - `2ssp` (arXiv 2501.17771): `ratio` s of the parameters of all sublayers
+      goes. First of every network as many neurons, those with the least mean
+      over samples of the norm over tokens of what they hand to the down
+      projection; then round(L s^((P_ffn / P_attn) / 1.5)) of L attentions,
+      greedily those without which the likelihood of the first sample's tokens
+      is greatest. With another budget the second stage alone.
     - `evopress` (arXiv 2410.14649): evolution of the whole set at a fixed
       budget by `metric` (kl). The best of 64 draws is the first parent; 32
       children with 1 to 3 swaps within a kind; two of them, chosen on a
