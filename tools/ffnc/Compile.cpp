@@ -196,7 +196,7 @@ static int compile() {
   if (!module)
     return Diagnosed;
   std::string pipeline = pipelineText;
-  if (pipeline.empty() && !toONNX)
+  if (pipeline.empty() && (!toONNX || precision != "f32"))
     pipeline = kToNative.str();
   if (!pipeline.empty()) {
     progress("running " + pipeline);

@@ -15,3 +15,17 @@ func.func @unranked(%x: tensor<*xf32>) -> tensor<*xf32> {
   %n = ffn.norm rms %x eps 1.0e-5 : tensor<*xf32>
   return %n : tensor<*xf32>
 }
+
+// -----
+
+// Codes of an opset that has no form for them become floats, and a remark says so.
+module attributes {onnx.model = {opset_imports = {ai.onnx = 17 : i64}}} {
+  func.func @short_group(%x: tensor<?x6xf32>) -> tensor<?x3xf32> {
+    %c = ffn.weight dense<5> : tensor<3x6xi8>
+    %s = ffn.weight dense<0.5> : tensor<3x2xf32>
+    // expected-remark@+1 {{written as floats: opset 17 has no form of codes in groups that do not divide the row (the first is 21)}}
+    %w = ffn.dequantize %c, %s bits 8 group 4 : tensor<3x6xi8>, tensor<3x2xf32>
+    %y = ffn.linear %x, %w : tensor<?x6xf32>, tensor<3x6xf32> -> tensor<?x3xf32>
+    return %y : tensor<?x3xf32>
+  }
+}

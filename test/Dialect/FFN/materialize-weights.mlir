@@ -27,3 +27,15 @@ func.func @neutral(%x: tensor<?x3xf32>) -> tensor<?x2xf32> {
   %y = ffn.linear %x, %w : tensor<?x3xf32>, tensor<2x3xf32> -> tensor<?x2xf32>
   return %y : tensor<?x2xf32>
 }
+
+// A weight that only fed an expression does not stay beside its result.
+// CHECK-LABEL: func.func @sources
+// CHECK-NEXT: %[[W:.*]] = ffn.weight dense<{{.*}}> : tensor<3x2xf32>
+// CHECK-NEXT: ffn.linear %{{.*}}, %[[W]]
+func.func @sources(%x: tensor<?x2xf32>) -> tensor<?x3xf32> {
+  %a = ffn.weight dense<1.0> : tensor<1x2xf32>
+  %b = ffn.weight dense<2.0> : tensor<2x2xf32>
+  %w = ffn.concat_rows %a, %b : tensor<1x2xf32>, tensor<2x2xf32>
+  %y = ffn.linear %x, %w : tensor<?x2xf32>, tensor<3x2xf32> -> tensor<?x3xf32>
+  return %y : tensor<?x3xf32>
+}

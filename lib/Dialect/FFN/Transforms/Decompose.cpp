@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "DecomposeWeights.h"
 #include "NodeUtils.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
@@ -473,6 +474,7 @@ struct Decompose : mlir::ffn::impl::FFNDecomposeBase<Decompose> {
     for (Operation *op : ops)
       if (failed(decomposer.decompose(op)))
         return signalPassFailure();
+    writeStoredWeights(module, opset);
   }
 };
 } // namespace

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "NodeUtils.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Support/WeightEval.h"
@@ -47,9 +48,9 @@ struct MaterializeWeights
         return !llvm::isa<WeightExprInterface>(use.getOwner());
       });
     }
-    for (Operation *op : llvm::reverse(expressions))
-      if (op->use_empty())
-        op->erase();
+    // What only fed them would be written beside them.
+    IRRewriter rewriter(&getContext());
+    eraseDead(rewriter, expressions);
   }
 };
 } // namespace

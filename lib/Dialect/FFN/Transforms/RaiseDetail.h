@@ -130,6 +130,7 @@ private:
   Value getReshape(Value weight, ArrayRef<int64_t> shape);
   Value getCast(Value weight, Type elementType);
   Value getAdd(Value lhs, Value rhs);
+  Value getDequantized(onnx::NodeOp node);
   Value getGatherRows(Value weight, int64_t begin, int64_t size);
   Value getBroadcastVector(Value weight, int64_t size);
   Value getScaled(Value weight, double factor);

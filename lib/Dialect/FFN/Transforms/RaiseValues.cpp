@@ -383,8 +383,48 @@ enum class ConstantKind {
   Cast,
   Transpose,
   Reshape,
-  Add
+  Add,
+  Dequantize
 };
+
+/// Whether the node multiplies constant i8 codes of a matrix by f32 scales of
+/// rows (of any layout), or of groups of equal size along the rows.
+static bool isConstantDequantize(NodeOp node) {
+  auto constantType = [&](unsigned i) -> RankedTensorType {
+    Value input = node.getInput(i);
+    if (!input || !llvm::isa_and_present<WeightOp>(input.getDefiningOp()))
+      return {};
+    return llvm::cast<RankedTensorType>(input.getType());
+  };
+  RankedTensorType codes = constantType(0), scales = constantType(1);
+  if (!codes || !scales || codes.getRank() != 2 ||
+      codes.getNumElements() == 0 ||
+      !codes.getElementType().isSignlessInteger(8) ||
+      !scales.getElementType().isF32())
+    return false;
+  if (Value zero = node.getInput(2)) {
+    // Codes of the ffn dialect are symmetric.
+    auto weight = zero.getDefiningOp<WeightOp>();
+    auto dense = weight
+                     ? llvm::dyn_cast<DenseIntElementsAttr>(weight.getValue())
+                     : DenseIntElementsAttr();
+    if (!dense || !llvm::all_of(dense.getValues<APInt>(),
+                                [](const APInt &v) { return v.isZero(); }))
+      return false;
+  }
+  int64_t axis = node.getInt("axis", 1), block = node.getInt("block_size", 0);
+  if (axis < 0)
+    axis += 2;
+  if (axis < 0 || axis > 1)
+    return false;
+  if (block == 0)
+    return scales.getRank() == 1 &&
+           scales.getDimSize(0) == codes.getDimSize(axis);
+  return scales.getRank() == 2 &&
+         scales.getDimSize(1 - axis) == codes.getDimSize(1 - axis) &&
+         scales.getDimSize(axis) ==
+             llvm::divideCeilSigned(codes.getDimSize(axis), block);
+}
 
 static ConstantKind classify(Value value, unsigned depth) {
   RankedTensorType type = staticFloatTensor(value);
@@ -404,6 +444,9 @@ static ConstantKind classify(Value value, unsigned depth) {
                        type
                ? ConstantKind::Constant
                : ConstantKind::None;
+  if (name == "DequantizeLinear")
+    return isConstantDequantize(node) ? ConstantKind::Dequantize
+                                      : ConstantKind::None;
   auto constantInput = [&](unsigned i) {
     Value input = node.getInput(i);
     return input && classify(input, depth + 1) != ConstantKind::None;
@@ -473,8 +516,41 @@ Value Raiser::getWeight(Value value) {
                       floatTensor(value).getShape());
   case ConstantKind::Add:
     return getAdd(getWeight(node.getInput(0)), getWeight(node.getInput(1)));
+  case ConstantKind::Dequantize:
+    return getDequantized(node);
   }
   return {};
+}
+
+Value Raiser::getDequantized(NodeOp node) {
+  Value &result =
+      expressions[{node.getResult(0).getAsOpaquePointer(), 4, Type()}];
+  if (result)
+    return result;
+  Value codes = node.getInput(0), scales = node.getInput(1);
+  int64_t axis = node.getInt("axis", 1), block = node.getInt("block_size", 0);
+  if (axis < 0)
+    axis += 2;
+  // Rows of codes are rows of the weight, or its columns.
+  bool isTransposed = (block == 0) == (axis == 1);
+  rewriter.setInsertionPoint(node);
+  Location loc = node.getLoc();
+  if (isTransposed) {
+    codes = TransposeOp::create(rewriter, loc, codes);
+    if (block != 0)
+      scales = TransposeOp::create(rewriter, loc, scales);
+  }
+  auto type = llvm::cast<RankedTensorType>(codes.getType());
+  if (block == 0)
+    scales = ReshapeOp::create(
+        rewriter, loc,
+        RankedTensorType::get({type.getDimSize(0), 1}, rewriter.getF32Type()),
+        scales);
+  int64_t group =
+      block == 0 ? type.getDimSize(1) : std::min(block, type.getDimSize(1));
+  Value weight =
+      DequantizeOp::create(rewriter, loc, codes, scales, /*bits=*/8, group);
+  return result = isTransposed ? getTranspose(weight) : weight;
 }
 
 Value Raiser::getTranspose(Value weight) {
@@ -488,6 +564,27 @@ Value Raiser::getTranspose(Value weight) {
   return result;
 }
 
+/// Rows of codes with one scale each, put one behind the other as the groups
+/// of longer rows; null where the weight or the type is something else.
+static Value reshapeCodes(OpBuilder &builder, Value weight,
+                          RankedTensorType type) {
+  auto op = weight.getDefiningOp<DequantizeOp>();
+  if (!op || type.getRank() != 2)
+    return {};
+  auto from = llvm::cast<RankedTensorType>(op.getType());
+  int64_t group = from.getDimSize(1), n = type.getDimSize(0),
+          k = type.getDimSize(1);
+  if (static_cast<int64_t>(op.getGroup()) < group || k % group != 0)
+    return {};
+  auto as = [&](Value value, ArrayRef<int64_t> shape) -> Value {
+    auto old = llvm::cast<RankedTensorType>(value.getType());
+    return ReshapeOp::create(builder, weight.getLoc(), old.clone(shape), value);
+  };
+  return DequantizeOp::create(
+      builder, weight.getLoc(), as(op.getCodes(), {n, k}),
+      as(op.getScales(), {n, k / group}), op.getBits(), group);
+}
+
 Value Raiser::getReshape(Value weight, ArrayRef<int64_t> shape) {
   auto type = llvm::cast<RankedTensorType>(weight.getType()).clone(shape);
   if (weight.getType() == type)
@@ -495,7 +592,9 @@ Value Raiser::getReshape(Value weight, ArrayRef<int64_t> shape) {
   Value &result = expressions[{weight.getAsOpaquePointer(), 2, type}];
   if (!result) {
     setInsertionAfterValue(weight);
-    result = ReshapeOp::create(rewriter, weight.getLoc(), type, weight);
+    result = reshapeCodes(rewriter, weight, type);
+    if (!result)
+      result = ReshapeOp::create(rewriter, weight.getLoc(), type, weight);
   }
   return result;
 }

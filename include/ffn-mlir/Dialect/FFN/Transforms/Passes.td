@@ -78,9 +78,13 @@ def FFNDecompose : Pass<"ffn-decompose", "::mlir::ModuleOp"> {
     **What.** The inverse of `ffn-raise`: sublayers are inlined, norms, linears,
     networks and attention become nodes of the model's opset (from 17 on a
     layer norm is one `LayerNormalization`, from 20 on a GELU is one `Gelu`).
+    A weight that is stored in f16 or bf16 stays so behind a `Cast`, codes of
+    `ffn.dequantize` stay codes (one in a byte) behind a `DequantizeLinear`.
 
     **Pre-conditions.** Opset 7 or later; 9 for the exact GELU and masks, 11
-    for causal attention. Ranks are known.
+    for causal attention. Ranks are known. Codes need opset 13, or 21 where
+    groups do not divide the row; before, they are written as floats after a
+    remark.
 
     **Post-conditions.** Of the ffn dialect only `ffn.file`, `ffn.weight` and
     weight expressions remain; `ffn-materialize-weights` or the exporter turns
@@ -111,7 +115,8 @@ def FFNMaterializeWeights : Pass<"ffn-materialize-weights", "::mlir::ModuleOp"> 
 
     **Pre-conditions.** The files of the spans can be read.
 
-    **Post-conditions.** No weight expression but `ffn.weight` is left.
+    **Post-conditions.** No weight expression but `ffn.weight` is left, and no
+    weight that only fed one.
 
     **Before and after.**
     ```mlir
