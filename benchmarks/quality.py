@@ -14,6 +14,8 @@ SHARED = pathlib.Path(os.environ.get("FFN_SHARED", ROOT.parent / "shared"))
 WINDOWS, WINDOW = 16, 256
 # Of int8 and int4 the tied head is a copy in the same precision.
 QUANTIZED = {"bf16": "type=bf16 shared=true", "int8": "type=int8 shared=true", "int4": "type=int4 shared=true", "int4 in groups of 32": "type=int4 group=32 shared=true"}
+# Of integers, rows in f32 first, then rounded to 8 bits as ffnc does it.
+QUANTIZED |= {f"{name}, rows in int8": f"{options} activations=int8" for name, options in QUANTIZED.items() if name != "bf16"}
 
 
 def held_out_bytes():
