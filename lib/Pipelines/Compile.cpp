@@ -337,8 +337,8 @@ LogicalResult Compiler::run() {
   FailureOr<cpu::CpuTarget> target = cpu::CpuTarget::parse(options.cpu);
   if (failed(target))
     return source.emitError("unknown CPU level '")
-           << options.cpu << "', or this machine lacks it: use native, avx2 or "
-           << "avx512 [FFN-C303]";
+           << options.cpu << "', or this machine lacks it: use "
+           << cpu::CpuTarget::getChoices() << " [FFN-C303]";
   LowerOptions lowering;
   if (options.useKernels)
     lowering.kernels = target->level;
@@ -374,6 +374,13 @@ LogicalResult Compiler::run() {
   descriptor.numerics =
       "f32: every element is one fixed order of operations, whatever the "
       "threads and the batch; denormals honoured; exp, erf, tanh within 3 ulp";
+  bool roundsRows = false;
+  model->module->walk([&](cpu::KernelCallOp call) {
+    roundsRows |= llvm::isa<cpu::QuantizeAttr>(call.getKernel());
+  });
+  if (roundsRows)
+    descriptor.numerics += "; inputs of products with integer weights rounded "
+                           "to 8 bits by rows, sums of codes exact";
   std::vector<uint8_t> bytes;
   std::string error;
   if (failed(descriptor.serialize(bytes, error)))

@@ -194,7 +194,7 @@ def test_usage_errors(tmp_path):
     model = small_graph(tmp_path / "g.onnx")
     assert compile_model(model, tmp_path / "o", "--emit=wasm").returncode == 2
     done = compile_model(model, tmp_path / "o", "--cpu=i386")
-    assert done.returncode == 2 and "--cpu=i386: expected native, avx2 or avx512" in done.stderr
+    assert done.returncode == 2 and "--cpu=i386: expected native, avx2, avx2_vnni, avx512 or avx512_vnni" in done.stderr
     done = compile_model(model, tmp_path / "none" / "o")
     assert done.returncode == 1 and "[FFN-C301]" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["g.onnx"]

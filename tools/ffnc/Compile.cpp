@@ -9,6 +9,7 @@
 #include "ffn-mlir/Export/Exporter.h"
 #include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "llvm/Support/Chrono.h"
@@ -50,18 +51,25 @@ static cl::opt<std::string> pipelineText(
     cl::desc("passes, as ffn-opt takes them; native code: run in place of "
              "builtin.module(ffn-raise)"),
     cl::value_desc("builtin.module(...)"), cl::sub(verb.command));
-static cl::opt<std::string>
-    precision("precision", cl::init("f32"),
-              cl::desc("of the weights of products, after the passes: f32, "
-                       "bf16, int8 or int4 (default: f32, as they are)"),
-              cl::value_desc("type"), cl::sub(verb.command));
+static cl::opt<std::string> precision(
+    "precision", cl::init("f32"),
+    cl::desc("of the weights of products, after the passes: f32, bf16, int8 or "
+             "int4, then name=type for weights that differ, such as "
+             "int4,layers.0.*=f32,head=int8 (default: f32, as they are)"),
+    cl::value_desc("type[,name=type...]"), cl::sub(verb.command));
+static cl::opt<std::string> activations(
+    "activations", cl::init("int8"),
+    cl::desc("f32 or int8: what inputs of products with int8 and int4 weights "
+             "are rounded to, row by row (default: int8)"),
+    cl::value_desc("type"), cl::sub(verb.command));
 static cl::opt<bool> externalData("external-data",
                                   cl::desc("onnx: weights in a file of their "
                                            "own"),
                                   cl::sub(verb.command));
 static cl::opt<std::string>
     cpu("cpu", cl::init("native"),
-        cl::desc("native, avx2 or avx512 (default: native)"),
+        cl::desc("native, avx2, avx2_vnni, avx512 or avx512_vnni (default: "
+                 "native)"),
         cl::sub(verb.command));
 static cl::opt<bool> noKernels("no-kernels",
                                cl::desc("plain loops for every operation"),
@@ -100,6 +108,43 @@ static LogicalResult runPipeline(ModuleOp module, llvm::StringRef text) {
   PassManager manager(module.getContext(), parsed->getOpAnchorName());
   static_cast<OpPassManager &>(manager) = *parsed;
   return manager.run(module);
+}
+
+/// The passes that --precision asks for. A name that comes later wins; what
+/// has a name of its own is left out by all others.
+static std::vector<std::string> planPrecision(std::string &wrong) {
+  llvm::SmallVector<llvm::StringRef> entries;
+  llvm::StringRef(precision).split(entries, ',');
+  std::vector<std::string> steps;
+  std::string except;
+  for (size_t i = entries.size(); i-- > 0;) {
+    llvm::StringRef entry = entries[i];
+    auto [name, type] = entry.split('=');
+    bool isNamed = i != 0 || entry.contains('=');
+    if (!isNamed)
+      std::swap(name, type);
+    if (isNamed && (!entry.contains('=') || name.empty() ||
+                    name.find_first_of(" {}") != llvm::StringRef::npos))
+      wrong = "expected name=type in place of '" + entry.str() + "'";
+    else if (!llvm::is_contained({"f32", "bf16", "int8", "int4"}, type))
+      wrong =
+          "expected f32, bf16, int8 or int4 in place of '" + type.str() + "'";
+    if (!wrong.empty())
+      return {};
+    std::string options = "type=" + type.str();
+    if (type == "int8" || type == "int4")
+      options += " activations=" + activations;
+    if (isNamed)
+      // A tied embedding has other readers; naming the head asks for a copy.
+      options += " only=" + name.str() + (name == "head" ? " shared" : "");
+    if (!except.empty())
+      options += " except=" + except;
+    if (isNamed)
+      except += (except.empty() ? "" : ",") + name.str();
+    if (type != "f32")
+      steps.push_back("builtin.module(ffn-quantize{" + options + "})");
+  }
+  return steps;
 }
 
 static int emitONNX(ModuleOp module) {
@@ -166,12 +211,17 @@ static int compile() {
     return fail("--emit=" + kindName +
                     ": expected so, exe, obj, llvm, linalg or onnx",
                 Usage);
-  if (!llvm::is_contained({"f32", "bf16", "int8", "int4"}, precision))
-    return fail("--precision=" + precision +
-                    ": expected f32, bf16, int8 or int4",
+  if (!llvm::is_contained({"f32", "int8"}, activations))
+    return fail("--activations=" + activations + ": expected f32 or int8",
                 Usage);
-  if (!llvm::is_contained({"native", "avx2", "avx512"}, cpu))
-    return fail("--cpu=" + cpu + ": expected native, avx2 or avx512", Usage);
+  std::string wrong;
+  std::vector<std::string> quantize = planPrecision(wrong);
+  if (!wrong.empty())
+    return fail("--precision=" + precision + ": " + wrong, Usage);
+  if (cpu != "native" && failed(ffn::cpu::CpuTarget::parse(cpu)))
+    return fail("--cpu=" + cpu + ": expected " +
+                    ffn::cpu::CpuTarget::getChoices(),
+                Usage);
   if (!weightsDir.empty() && !llvm::sys::fs::is_directory(weightsDir))
     return fail("--weights-dir=" + weightsDir + ": no such folder", Usage);
   if (!emit.empty() && toONNX != llvm::StringRef(output).ends_with(".onnx"))
@@ -203,11 +253,9 @@ static int compile() {
     if (failed(runPipeline(*module, pipeline)))
       return Diagnosed;
   }
-  if (precision != "f32") {
-    std::string quantize =
-        "builtin.module(ffn-quantize{type=" + precision + "})";
-    progress("running " + quantize);
-    if (failed(runPipeline(*module, quantize)))
+  for (const std::string &step : quantize) {
+    progress("running " + step);
+    if (failed(runPipeline(*module, step)))
       return Diagnosed;
   }
   progress("writing " + output);

@@ -36,7 +36,7 @@ static cl::opt<std::string> artefact(cl::Positional, cl::desc("[model.so]"),
 static constexpr const char *interesting[] = {
     "avx2",     "fma",      "f16c",       "avx512f",    "avx512bw",
     "avx512dq", "avx512vl", "avx512vnni", "avx512bf16", "avx512fp16",
-    "amx-tile", "amx-bf16", "amx-int8"};
+    "avxvnni",  "amx-tile", "amx-bf16",   "amx-int8"};
 
 static json::Object describeMachine() {
   json::Object features;

@@ -81,7 +81,7 @@ mlir::ffn::cpu::translateToLLVM(ModuleOp module, llvm::LLVMContext &context,
     function.addFnAttr("target-cpu", "x86-64");
     function.addFnAttr("target-features", options.target.getFeatures());
     function.addFnAttr("prefer-vector-width",
-                       options.target.level == Level::Avx512 ? "512" : "256");
+                       options.target.getLanes() == 16 ? "512" : "256");
     function.addFnAttr(llvm::Attribute::NoUnwind);
   }
   std::string problems;

@@ -143,3 +143,29 @@ func.func @not_dequantized() -> memref<192xi8> {
   %p = ffn_cpu.pack layout <n = 4, k = 16, lanes = 8, vectors = 1, element = i8, group = 16> %w : tensor<4x16xf32> -> memref<192xi8>
   return %p : memref<192xi8>
 }
+
+// -----
+
+// expected-error @+1 {{quads are of codes}}
+func.func private @quads() attributes {a = #ffn_cpu.panels<n = 7, k = 5, lanes = 8, vectors = 1, element = f32, quads = true>}
+
+// -----
+
+// expected-error @+1 {{rows of int8 are multiplied by codes, of 65536 rows at most}}
+func.func private @int8_rows() attributes {a = #ffn_cpu.gemm<level = avx2, n = 7, k = 5, row_stride = 16, element = f32, int8_rows = true>}
+
+// -----
+
+// expected-error @+1 {{rows of int8 are multiplied by codes, of 65536 rows at most}}
+func.func private @int8_deep() attributes {a = #ffn_cpu.gemm<level = avx2, n = 7, k = 65537, row_stride = 131072, element = i8, group = 1024, int8_rows = true>}
+
+// -----
+
+// Rows of 5 codes have 16 words.
+// expected-error @+1 {{row stride 5, is out of range}}
+func.func private @int8_stride() attributes {a = #ffn_cpu.gemm<level = avx2, n = 7, k = 5, row_stride = 5, element = i8, group = 5, int8_rows = true>}
+
+// -----
+
+// expected-error @+1 {{rows of 40 in groups of 24 are not supported}}
+func.func private @quantize_group() attributes {a = #ffn_cpu.quantize<level = avx2, width = 40, group = 24>}

@@ -32,3 +32,14 @@ func.func @attention(%q: tensor<?x4x?x8xf32>, %k: tensor<?x2x?x8xf32>, %m: tenso
     outs(%e : tensor<?x4x?x8xf32>) -> tensor<?x4x?x8xf32>
   return %r : tensor<?x4x?x8xf32>
 }
+
+// CHECK-LABEL: func.func @int8_rows
+func.func @int8_rows(%x: tensor<?x5xf32>, %r: tensor<?x16xi32>, %p: memref<128xi8>, %e: tensor<?x7xf32>) -> tensor<?x7xf32> {
+  // CHECK: ffn_cpu.kernel_call #ffn_cpu.quantize<level = avx512_vnni, width = 5, group = 5> ins
+  %q = ffn_cpu.kernel_call #ffn_cpu.quantize<level = avx512_vnni, width = 5, group = 5>
+    ins(%x : tensor<?x5xf32>) outs(%r : tensor<?x16xi32>) -> tensor<?x16xi32>
+  // CHECK: ffn_cpu.kernel_call #ffn_cpu.gemm<level = avx2_vnni, n = 7, k = 5, row_stride = 16, element = i8, group = 5, int8_rows = true> ins
+  %y = ffn_cpu.kernel_call #ffn_cpu.gemm<level = avx2_vnni, n = 7, k = 5, row_stride = 16, element = i8, group = 5, int8_rows = true>
+    ins(%q, %p : tensor<?x16xi32>, memref<128xi8>) outs(%e : tensor<?x7xf32>) -> tensor<?x7xf32>
+  return %y : tensor<?x7xf32>
+}

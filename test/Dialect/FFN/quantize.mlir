@@ -1,12 +1,14 @@
 // RUN: ffn-opt %s --ffn-quantize --split-input-file --verify-diagnostics | FileCheck %s --check-prefixes=CHECK,INT8
 // RUN: ffn-opt %s --ffn-quantize="type=int4 group=16" --split-input-file -o - 2>/dev/null | FileCheck %s --check-prefixes=CHECK,INT4
+// RUN: ffn-opt %s --ffn-quantize="activations=int8" --split-input-file -o - 2>/dev/null | FileCheck %s --check-prefixes=CHECK,ROWS
 // RUN: ffn-opt %s --ffn-quantize="type=bf16" --split-input-file -o - 2>/dev/null | FileCheck %s --check-prefix=BF16
 
 // The largest magnitude is code 127 of int8 and code -8 of int4.
 // CHECK-LABEL: func.func @linear(
 // INT8-DAG: %[[C:.*]] = ffn.weight dense<{{\[\[}}127, -64, 32, 0]]> : tensor<1x4xi8>
 // INT8-DAG: %[[S:.*]] = ffn.weight dense<1.000000e+00> : tensor<1x1xf32>
-// INT8: %[[D:.*]] = ffn.dequantize %[[C]], %[[S]] bits 8 group 4
+// INT8: %[[D:.*]] = ffn.dequantize %[[C]], %[[S]] bits 8 group 4 :
+// ROWS: ffn.dequantize %{{.*}} bits 8 group 4 {ffn.input_bits = 8 : i64} :
 // INT4-DAG: ffn.weight dense<{{\[\[}}-8, 4, -2, 0]]> : tensor<1x4xi8>
 // INT4-DAG: ffn.weight dense<-1.587500e+01> : tensor<1x1xf32>
 // INT4: ffn.dequantize %{{.*}} bits 4 group 4

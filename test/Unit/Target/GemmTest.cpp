@@ -23,6 +23,7 @@ struct GemmCase {
   char element = 'f'; // f32, 'b'f16, 'h'alf
   int64_t padding = 0;
   int64_t bits = 0, group = 0; // of codes in place of elements
+  bool int8Rows = false;       // rounds x to 8 bits
 };
 
 /// One kernel with its weights, and its float64 meaning.
@@ -33,6 +34,7 @@ public:
   KernelJit jit;
   std::vector<std::vector<float>> weights, biases;
   AlignedBytes packed;
+  bool unitScales = false; // codes are the weights themselves
 
   /// With `same`, its weights and biases.
   bool build(const GemmCase &gemmCase, Level level,
@@ -44,8 +46,11 @@ public:
                    : c.element == 'f' ? Type(b.getF32Type())
                    : c.element == 'b' ? Type(b.getBF16Type())
                                       : Type(b.getF16Type());
-    key = GemmAttr::get(&ctx, level, c.n, c.k, c.k + c.padding, element,
-                        c.activation, c.gated, c.residual, c.group);
+    int64_t stride = c.k;
+    if (c.int8Rows)
+      stride = QuantizeAttr::get(&ctx, level, c.k, c.group).getWords();
+    key = GemmAttr::get(&ctx, level, c.n, c.k, stride + c.padding, element,
+                        c.activation, c.gated, c.residual, c.group, c.int8Rows);
     Random random(c.n * 1000 + c.k);
     double scale = 1 / std::sqrt(double(std::max<int64_t>(c.k, 1)));
     for (int i = 0; i < (c.gated ? 2 : 1); ++i) {
@@ -73,6 +78,8 @@ public:
         continue;
       }
       scales.push_back(random.floats(c.n * groups, scale));
+      if (unitScales)
+        std::fill(scales.back().begin(), scales.back().end(), 1.0f);
       codes.emplace_back(c.n * c.k);
       for (int64_t i = 0; i < c.n * c.k; ++i) {
         int64_t code = std::lround(data[i] * limit * 2 / scale) % limit;
@@ -96,13 +103,16 @@ public:
     return jit.compileKernel(ctx, key);
   }
 
+  QuantizedRows quantize(const std::vector<float> &x, int64_t m) const {
+    return QuantizedRows(key.getQuantize(), x.data(), m, c.k);
+  }
+
   /// y for `m` rows, running the tasks in `threads` shares.
   std::vector<float> run(const std::vector<float> &x,
                          const std::vector<float> &residual, int64_t m,
                          int64_t threads) {
-    // A canary after the end and between rows of a wider buffer.
-    int64_t stride = c.n + 3;
-    std::vector<float> y(m * stride + 8, 12345.0f);
+    if (c.int8Rows)
+      return run(quantize(x, m), residual, m, threads);
     std::vector<float> padded;
     const float *data = x.data();
     if (c.padding) {
@@ -112,6 +122,20 @@ public:
       data = padded.data();
     }
     Buffer xBuffer(const_cast<float *>(data), {m, c.k}, {c.k + c.padding, 1});
+    return run(xBuffer, residual, m, threads);
+  }
+  std::vector<float> run(const QuantizedRows &rows,
+                         const std::vector<float> &residual, int64_t m,
+                         int64_t threads) {
+    Buffer buffer(const_cast<int32_t *>(rows.words.data()),
+                  {m, rows.key.getWords()});
+    return run(buffer, residual, m, threads);
+  }
+  std::vector<float> run(Buffer &xBuffer, const std::vector<float> &residual,
+                         int64_t m, int64_t threads) {
+    // A canary after the end and between rows of a wider buffer.
+    int64_t stride = c.n + 3;
+    std::vector<float> y(m * stride + 8, 12345.0f);
     Buffer wBuffer(packed.data(), {int64_t(packed.size())});
     Buffer rBuffer(const_cast<float *>(residual.data()), {m, c.n});
     Buffer yBuffer(y.data(), {m, c.n}, {stride, 1});
@@ -174,11 +198,17 @@ public:
     std::vector<float> x = random.floats(m * c.k, 1);
     std::vector<float> residual = random.floats(m * c.n, 1);
     std::vector<float> y = run(x, residual, m, 1);
+    std::vector<float> read = x; // what the product sees
+    if (c.int8Rows) {
+      QuantizedRows rows = quantize(x, m);
+      for (int64_t i = 0; i < m * c.k; ++i)
+        read[i] = rows.getScale(i / c.k) * rows.getCode(i / c.k, i % c.k);
+    }
     int bad = 0;
     for (int64_t i = 0; i < m; ++i)
       for (int64_t j = 0; j < c.n && bad < 3; ++j) {
         double value, bound;
-        reference(x, residual, i, j, value, bound);
+        reference(read, residual, i, j, value, bound);
         if (!(std::fabs(y[i * c.n + j] - value) <= bound)) {
           ++bad;
           ADD_FAILURE() << "n " << c.n << " k " << c.k << " m " << m << " at "
@@ -267,17 +297,19 @@ TEST(Gemm, GatedResidualAndNoBias) {
 }
 
 TEST(Gemm, NarrowWeights) {
+  // Many rows read widened blocks of 64 depths, few rows the weights.
   for (CpuTarget target : getHostLevels())
     for (char element : {'b', 'h'})
-      for (bool gated : {false, true}) {
-        GemmFixture gemm;
-        GemmCase c{61, 35};
-        c.element = element;
-        c.gated = gated;
-        ASSERT_TRUE(gemm.build(c, target.level));
-        for (int64_t m : {1, 6, 29})
-          gemm.check(m);
-      }
+      for (bool gated : {false, true})
+        for (int64_t k : {35, 131}) {
+          GemmFixture gemm;
+          GemmCase c{61, k};
+          c.element = element;
+          c.gated = gated;
+          ASSERT_TRUE(gemm.build(c, target.level));
+          for (int64_t m : {1, 6, 29})
+            gemm.check(m);
+        }
 }
 
 /// Codes keep the bound of the dequantized weight, and its bits in groups.
@@ -314,6 +346,96 @@ TEST(Gemm, Codes) {
               << "n " << c.n << " k " << c.k << " m " << m;
         }
       }
+}
+
+/// Rows of 8 bits times codes: the bound of the rounded operands, and the same
+/// bits on all levels.
+TEST(Gemm, Int8Rows) {
+  struct Shape {
+    int64_t n, k, bits, group;
+  };
+  const Shape shapes[] = {
+      {1, 1, 8, 1},     {47, 7, 8, 7},       {48, 64, 8, 64},
+      {49, 97, 8, 97},  {16, 31, 8, 31},     {100, 70, 8, 32},
+      {33, 2, 4, 2},    {50, 94, 4, 94},     {48, 64, 4, 32},
+      {97, 130, 4, 64}, {20, 2050, 8, 2050}, {17, 1100, 4, 128}};
+  for (const Shape &shape : shapes)
+    for (bool gated : {false, true}) {
+      std::vector<float> first;
+      for (CpuTarget target : getHostLevels(/*forBytes=*/true)) {
+        GemmCase c{shape.n, shape.k};
+        c.bits = shape.bits;
+        c.group = shape.group;
+        c.gated = gated;
+        c.residual = !gated;
+        c.int8Rows = true;
+        if (gated)
+          c.activation = Activation::Relu;
+        GemmFixture gemm;
+        ASSERT_TRUE(gemm.build(c, target.level));
+        for (int64_t m : {0, 1, 3, 13, 131})
+          gemm.check(m);
+        Random random(11);
+        std::vector<float> x = random.floats(13 * c.k, 1),
+                           residual = random.floats(13 * c.n, 1),
+                           y = gemm.run(x, residual, 13, 1);
+        if (first.empty())
+          first = y;
+        EXPECT_TRUE(sameBits(first, y))
+            << target.getName().str() << " n " << c.n << " k " << c.k;
+      }
+    }
+}
+
+/// Sums of products of codes are those of int64, at the ends of the ranges,
+/// where instructions that saturate would show.
+TEST(Gemm, IntegerSums) {
+  struct Shape {
+    int64_t n, k, bits, group;
+  };
+  const Shape shapes[] = {{1, 1, 8, 1},     {16, 4, 8, 4},    {17, 5, 8, 5},
+                          {48, 63, 8, 63},  {49, 61, 8, 61},  {95, 97, 8, 32},
+                          {48, 8, 4, 8},    {47, 62, 4, 62},  {97, 98, 4, 32},
+                          {31, 200, 4, 64}, {50, 998, 8, 998}};
+  for (CpuTarget target : getHostLevels(/*forBytes=*/true))
+    for (const Shape &shape : shapes) {
+      GemmCase c{shape.n, shape.k};
+      c.bits = shape.bits;
+      c.group = shape.group;
+      c.bias = false;
+      c.int8Rows = true;
+      GemmFixture gemm;
+      gemm.unitScales = true;
+      ASSERT_TRUE(gemm.build(c, target.level));
+      for (int64_t m : {1, 2, 7, 8, 9, 12, 13, 49}) {
+        QuantizedRows rows(gemm.key.getQuantize(), m);
+        Random random(m);
+        for (int64_t i = 0; i < m; ++i) {
+          std::vector<int8_t> codes(c.k);
+          for (int8_t &code : codes) {
+            double value = 2 * random.next();
+            code = static_cast<int8_t>(
+                std::lround(127 * std::clamp(value, -1.0, 1.0)));
+          }
+          if (i < 2)
+            std::fill(codes.begin(), codes.end(), i ? 127 : -127);
+          rows.setRow(i, codes, 1.0f);
+        }
+        std::vector<float> none, y = gemm.run(rows, none, m, 1);
+        int64_t wrong = 0;
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t j = 0; j < c.n; ++j) {
+            int64_t sum = 0;
+            for (int64_t k = 0; k < c.k; ++k)
+              sum += int64_t(rows.getCode(i, k)) *
+                     int64_t(gemm.weights[0][j * c.k + k]);
+            ASSERT_LT(std::abs(sum), 1 << 24);
+            wrong += y[i * c.n + j] != static_cast<float>(sum);
+          }
+        EXPECT_EQ(wrong, 0) << target.getName().str() << " n " << c.n << " k "
+                            << c.k << " bits " << c.bits << " m " << m;
+      }
+    }
 }
 
 TEST(Gemm, DepthBlocks) {
@@ -361,7 +483,7 @@ TEST(Packing, PanelsFromBothOrders) {
       t[j * n + i] = w[i * k + j];
   auto layout =
       PanelsAttr::get(&ctx, n, k, 8, 2, b.getF32Type(), /*gated=*/false,
-                      /*group=*/0);
+                      /*group=*/0, /*quads=*/false);
   // An odd address: weights in files have any alignment.
   std::vector<char> shifted(n * k * 4 + 1);
   std::memcpy(shifted.data() + 1, w.data(), n * k * 4);

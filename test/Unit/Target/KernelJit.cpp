@@ -66,10 +66,12 @@ MLIRContext &getContext() {
   return *ctx;
 }
 
-std::vector<CpuTarget> getHostLevels() {
+std::vector<CpuTarget> getHostLevels(bool forBytes) {
   std::vector<CpuTarget> levels;
-  for (Level level : {Level::Avx2, Level::Avx512})
-    if (CpuTarget{level}.getMissingOnHost().empty())
+  for (Level level :
+       {Level::Avx2, Level::Avx2Vnni, Level::Avx512, Level::Avx512Vnni})
+    if ((forBytes || !hasVnni(level)) &&
+        CpuTarget{level}.getMissingOnHost().empty())
       levels.push_back(CpuTarget{level});
   return levels;
 }

@@ -57,8 +57,9 @@ private:
   void *lookup(const std::string &name);
 };
 
-/// The levels that this machine can run.
-std::vector<mlir::ffn::cpu::CpuTarget> getHostLevels();
+/// The levels that this machine can run; those that differ in products of
+/// bytes alone only if asked for.
+std::vector<mlir::ffn::cpu::CpuTarget> getHostLevels(bool forBytes = false);
 
 /// A context with everything registered.
 mlir::MLIRContext &getContext();

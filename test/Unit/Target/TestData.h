@@ -7,8 +7,10 @@
 #ifndef FFN_MLIR_TEST_UNIT_TARGET_TESTDATA_H
 #define FFN_MLIR_TEST_UNIT_TARGET_TESTDATA_H
 
+#include "ffn-mlir/Dialect/CPU/IR/CPU.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "llvm/ADT/APFloat.h"
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -72,6 +74,47 @@ inline bool sameBits(const std::vector<float> &x, const std::vector<float> &y) {
   return x.size() == y.size() &&
          (x.empty() || std::memcmp(x.data(), y.data(), x.size() * 4) == 0);
 }
+
+/// Rows as the `quantize` kernel makes them: codes, scale, sums of groups.
+class QuantizedRows {
+public:
+  QuantizedRows(mlir::ffn::cpu::QuantizeAttr key, const float *x, int64_t rows,
+                int64_t stride)
+      : key(key), words(rows * key.getWords(), 0) {
+    int64_t width = key.getWidth();
+    for (int64_t i = 0; i < rows; ++i) {
+      float magnitude = 0x1p-100f;
+      for (int64_t k = 0; k < width; ++k)
+        magnitude = std::max(magnitude, std::fabs(x[i * stride + k]));
+      std::vector<int8_t> codes(width);
+      for (int64_t k = 0; k < width; ++k)
+        codes[k] = static_cast<int8_t>(
+            std::nearbyint(double(x[i * stride + k]) * (127.0f / magnitude)));
+      setRow(i, codes, magnitude * float(1.0 / 127));
+    }
+  }
+  QuantizedRows(mlir::ffn::cpu::QuantizeAttr key, int64_t rows)
+      : key(key), words(rows * key.getWords(), 0) {}
+
+  void setRow(int64_t row, const std::vector<int8_t> &codes, float scale) {
+    int32_t *start = &words[row * key.getWords()];
+    std::memcpy(start, codes.data(), codes.size());
+    std::memcpy(start + key.getScaleWord(), &scale, 4);
+    for (size_t k = 0; k < codes.size(); ++k)
+      start[key.getSumWord() + k / key.getGroup()] += codes[k];
+  }
+  int8_t getCode(int64_t row, int64_t k) const {
+    return reinterpret_cast<const int8_t *>(&words[row * key.getWords()])[k];
+  }
+  float getScale(int64_t row) const {
+    float scale;
+    std::memcpy(&scale, &words[row * key.getWords() + key.getScaleWord()], 4);
+    return scale;
+  }
+
+  mlir::ffn::cpu::QuantizeAttr key;
+  std::vector<int32_t> words;
+};
 
 /// The meaning of an activation in float64.
 inline double activate(mlir::ffn::Activation activation, double x) {

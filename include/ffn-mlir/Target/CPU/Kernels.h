@@ -42,13 +42,16 @@ namespace mlir::ffn::cpu {
 struct CpuTarget {
   Level level = Level::Avx2;
 
-  /// `native`, `avx2` or `avx512`; failure for anything else, and for
+  /// `native` or the name of a level; failure for anything else, and for
   /// `native` on a machine below AVX2 with FMA.
   static FailureOr<CpuTarget> parse(StringRef name);
-  /// The highest level of this machine; failure where there is none.
+  /// The highest level of this machine, of which the environment variable
+  /// FFN_CPU_FEATURES may show a part; failure where there is none.
   static FailureOr<CpuTarget> host();
+  /// What `parse` knows: "native, avx2, ... or avx512_vnni".
+  static std::string getChoices();
 
-  /// "avx2", "avx512".
+  /// "avx2", "avx2_vnni", "avx512", "avx512_vnni".
   StringRef getName() const { return stringifyLevel(level); }
   /// For TargetMachine, with the processor name "x86-64":
   /// "+avx2,+fma,+f16c,...".
@@ -57,7 +60,7 @@ struct CpuTarget {
   /// it can run the level.
   std::string getMissingOnHost() const;
   /// f32 elements of a vector register.
-  int64_t getLanes() const { return level == Level::Avx512 ? 16 : 8; }
+  int64_t getLanes() const { return cpu::getLanes(level); }
 };
 
 //===----------------------------------------------------------------------===//
@@ -69,11 +72,11 @@ struct CpuTarget {
 /// dynamic width) is left for the plain lowering.
 void populateAssignKernelsPatterns(RewritePatternSet &patterns, Level level);
 
-/// `ffn-cpu-assign-kernels{level=avx2|avx512}`; any operation that holds
+/// `ffn-cpu-assign-kernels{level=...}`; any operation that holds
 /// functions.
 std::unique_ptr<Pass> createAssignKernelsPass(Level level = Level::Avx2);
 
-/// `ffn-cpu-assign-products{level=avx2|avx512}`: contractions of two f32
+/// `ffn-cpu-assign-products{level=...}`: contractions of two f32
 /// tensors (linalg.generic that adds products to a fill of 0) become calls of
 /// the product kernel, which reads transposed operands where they are.
 std::unique_ptr<Pass> createAssignProductsPass(Level level = Level::Avx2);
@@ -82,7 +85,7 @@ std::unique_ptr<Pass> createAssignProductsPass(Level level = Level::Avx2);
 // Emission: kernel calls on memrefs to functions
 //===----------------------------------------------------------------------===//
 
-/// Emits the kernel of `key` (a GemmAttr, NormAttr, SoftmaxAttr,
+/// Emits the kernel of `key` (a GemmAttr, QuantizeAttr, NormAttr, SoftmaxAttr,
 /// AttentionAttr or ProductAttr) as a private function at scf + vector + memref
 /// level: arguments in the order of the key's description, then `begin`, `end`
 /// of the range of tasks. The function is complete: no other pass needs to run

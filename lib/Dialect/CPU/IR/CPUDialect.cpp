@@ -85,7 +85,7 @@ bool GemmAttr::canServeGroup(int64_t k, int64_t bits, int64_t group) {
 LogicalResult
 PanelsAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
                    int64_t n, int64_t k, int64_t lanes, int64_t vectors,
-                   Type element, bool gated, int64_t group) {
+                   Type element, bool gated, int64_t group, bool quads) {
   if (!isDim(n) || k < 0 || k > kMaxDim)
     return emitError() << "panels of " << n << "x" << k << " are out of range";
   if ((lanes != 8 && lanes != 16) || vectors < 1 || vectors > 8 ||
@@ -95,6 +95,8 @@ PanelsAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
   if (std::string problem = findElementProblem(element, k, group);
       !problem.empty())
     return emitError() << problem;
+  if (quads && group == 0)
+    return emitError() << "quads are of codes";
   return success();
 }
 
@@ -102,28 +104,48 @@ LogicalResult
 GemmAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
                  Level level, int64_t n, int64_t k, int64_t rowStride,
                  Type element, Activation activation, bool gated, bool residual,
-                 int64_t group) {
-  if (!isDim(n) || k < 0 || k > kMaxDim || rowStride < k ||
-      rowStride > 2 * kMaxDim)
-    return emitError() << "gemm of " << n << "x" << k << ", row stride "
-                       << rowStride << ", is out of range";
+                 int64_t group, bool int8Rows) {
+  if (!isDim(n) || k < 0 || k > kMaxDim)
+    return emitError() << "gemm of " << n << "x" << k << " is out of range";
   if (std::string problem = findElementProblem(element, k, group);
       !problem.empty())
     return emitError() << problem;
+  if (int8Rows && (group == 0 || k > kMaxInt8Depth))
+    return emitError() << "rows of int8 are multiplied by codes, of "
+                       << kMaxInt8Depth << " rows at most";
+  int64_t words =
+      int8Rows
+          ? QuantizeAttr::get(element.getContext(), level, k, group).getWords()
+          : k;
+  if (rowStride < words || rowStride > 2 * kMaxDim)
+    return emitError() << "gemm of " << n << "x" << k << ", row stride "
+                       << rowStride << ", is out of range";
   return success();
 }
 
 PanelsAttr GemmAttr::getPanels() const {
-  bool wide = getLevel() == Level::Avx512;
-  int64_t lanes = wide ? 16 : 8;
-  int64_t vectors = wide && !getGated() ? 3 : 2;
+  int64_t lanes = getLanes(getLevel());
+  int64_t vectors = lanes == 16 && !getGated() ? 3 : 2;
   // A narrow output would spend most of a wide panel on padding.
   if (!getGated() && getN() <= lanes)
     vectors = 1;
   else if (!getGated() && getN() <= 2 * lanes)
     vectors = 2;
   return PanelsAttr::get(getContext(), getN(), getK(), lanes, vectors,
-                         getElement(), getGated(), getGroup());
+                         getElement(), getGated(), getGroup(), getInt8Rows());
+}
+
+QuantizeAttr GemmAttr::getQuantize() const {
+  return QuantizeAttr::get(getContext(), getLevel(), getK(), getGroup());
+}
+
+LogicalResult
+QuantizeAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                     Level level, int64_t width, int64_t group) {
+  if (!isDim(width) || !GemmAttr::canServeGroup(width, 8, group))
+    return emitError() << "rows of " << width << " in groups of " << group
+                       << " are not supported";
+  return success();
 }
 
 LogicalResult
@@ -227,16 +249,25 @@ static MemRefType rowsOf(ArrayRef<int64_t> shape, Type element,
 
 SmallVector<MemRefType> cpu::getKernelArgumentTypes(Attribute key) {
   constexpr int64_t dyn = ShapedType::kDynamic;
-  Type f32 = Float32Type::get(key.getContext());
+  Type f32 = Float32Type::get(key.getContext()),
+       i32 = IntegerType::get(key.getContext(), 32);
   SmallVector<MemRefType> types;
   llvm::TypeSwitch<Attribute>(key)
       .Case([&](GemmAttr gemm) {
-        types.push_back(rowsOf({dyn, gemm.getK()}, f32, gemm.getRowStride()));
+        if (gemm.getInt8Rows())
+          types.push_back(rowsOf({dyn, gemm.getQuantize().getWords()}, i32,
+                                 gemm.getRowStride()));
+        else
+          types.push_back(rowsOf({dyn, gemm.getK()}, f32, gemm.getRowStride()));
         types.push_back(MemRefType::get({gemm.getPanels().getTotalBytes()},
                                         IntegerType::get(key.getContext(), 8)));
         if (gemm.getResidual())
           types.push_back(rowsOf({dyn, gemm.getN()}, f32));
         types.push_back(rowsOf({dyn, gemm.getN()}, f32));
+      })
+      .Case([&](QuantizeAttr quantize) {
+        types.push_back(rowsOf({dyn, quantize.getWidth()}, f32));
+        types.push_back(rowsOf({dyn, quantize.getWords()}, i32));
       })
       .Case([&](NormAttr norm) {
         int64_t width = norm.getWidth();

@@ -12,6 +12,7 @@
 #include "ffn-mlir/Support/WeightStore.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/GlobPattern.h"
 #include "llvm/Support/MathExtras.h"
 #include <cmath>
 
@@ -53,6 +54,7 @@ struct Quantize : mlir::ffn::impl::FFNQuantizeBase<Quantize> {
   void runOnOperation() override {
     if (failed(readOptions()))
       return signalPassFailure();
+    head = findHead();
     bool done = true;
     getOperation().walk([&](Operation *op) {
       SmallVector<OpOperand *> matrices;
@@ -66,6 +68,13 @@ struct Quantize : mlir::ffn::impl::FFNQuantizeBase<Quantize> {
       for (OpOperand *matrix : matrices)
         done &= succeeded(quantize(op, *matrix));
     });
+    for (auto [name, matches] : llvm::zip(names, seen))
+      if (!matches) {
+        getOperation().emitError("'")
+            << name.text
+            << "' is the name of no weight of a product [FFN-P121]";
+        done = false;
+      }
     if (!done)
       return signalPassFailure();
     IRRewriter rewriter(&getContext());
@@ -73,6 +82,15 @@ struct Quantize : mlir::ffn::impl::FFNQuantizeBase<Quantize> {
   }
 
 private:
+  /// A part of the names of weights, as `only` and `except` give it.
+  struct Name {
+    std::string text;
+    llvm::GlobPattern pattern;
+    bool excepts;
+  };
+  SmallVector<Name, 0> names;
+  SmallVector<bool> seen; // by name: whether a weight has it
+  Operation *head = nullptr;
   int64_t bits = 8, width = 0;
   llvm::DenseMap<Value, Value> known;
   llvm::SetVector<Operation *> replaced;
@@ -92,16 +110,51 @@ private:
              << width
              << ": expected 0 for whole rows or, for integers, a power "
              << "of two from 16 to 1024 [FFN-P120]";
+    if (activations != "f32" && activations != "int8")
+      return getOperation().emitError("activations '")
+             << activations << "': expected f32 or int8 [FFN-P120]";
+    for (auto [list, excepts] : {std::pair(&only, false), {&except, true}})
+      for (const std::string &text : *list) {
+        llvm::Expected<llvm::GlobPattern> pattern =
+            llvm::GlobPattern::create("*" + text + "*");
+        if (!pattern)
+          return getOperation().emitError("name '")
+                 << text << "': " << llvm::toString(pattern.takeError())
+                 << " [FFN-P120]";
+        names.push_back({text, std::move(*pattern), excepts});
+      }
+    seen.assign(names.size(), false);
     return success();
   }
 
-  bool isNamed(StringRef key, ArrayRef<std::string> names) {
-    return llvm::any_of(names,
-                        [&](StringRef name) { return key.contains(name); });
+  /// The last linear behind all sublayers, null if there is none.
+  Operation *findHead() {
+    Operation *result = nullptr;
+    getOperation().walk([&](Operation *op) {
+      if (llvm::isa<SublayerOp>(op))
+        result = nullptr;
+      else if (llvm::isa<LinearOp>(op) && !op->getParentOfType<SublayerOp>())
+        result = op;
+    });
+    return result;
+  }
+
+  /// Whether one of the names of the list is the weight's.
+  bool isNamed(Operation *op, StringRef key, bool excepts) {
+    bool found = false;
+    for (auto [name, matches] : llvm::zip(names, seen)) {
+      if (name.excepts != excepts ||
+          !(name.text == "head" ? op == head : name.pattern.match(key)))
+        continue;
+      matches = found = true;
+    }
+    return found;
   }
 
   /// Why the weight stays as it is, or empty.
-  std::string findObstacle(Value weight, StringRef key) {
+  std::string findObstacle(Operation *op, Value weight, StringRef key) {
+    bool excepted = isNamed(op, key, /*excepts=*/true);
+    bool wanted = isNamed(op, key, /*excepts=*/false) || only.empty();
     if (!isWeightExpression(weight))
       return "it is not constant";
     if (weight.getDefiningOp<DequantizeOp>())
@@ -110,9 +163,9 @@ private:
     if (!type.getElementType().isF32() || type.getRank() != 2 ||
         type.getNumElements() == 0)
       return "it is not a matrix that is computed in f32";
-    if (!only.empty() && !isNamed(key, only))
+    if (!wanted)
       return "it is not among those asked for";
-    if (isNamed(key, except))
+    if (excepted)
       return "it is excepted";
     if (bits == 4 && type.getDimSize(1) % 2 != 0)
       return "codes of 4 bits come in pairs, and its rows have " +
@@ -136,7 +189,7 @@ private:
     }
     StringRef key = getWeightKey(weight);
     std::string name = key.empty() ? "weight" : "weight '" + key.str() + "'";
-    std::string why = findObstacle(weight, key);
+    std::string why = findObstacle(op, weight, key);
     if (!why.empty()) {
       op->emitRemark(name) << " not quantized: " << why;
       return success();
@@ -226,9 +279,11 @@ private:
                                               ? std::sqrt(error / magnitude)
                                               : 0.0)
                                 .str();
-    return DequantizeOp::create(builder, loc, codesValue, scalesValue, bits,
-                                each)
-        .getResult();
+    auto result =
+        DequantizeOp::create(builder, loc, codesValue, scalesValue, bits, each);
+    if (activations == "int8")
+      result->setAttr(kInputBitsAttr, builder.getI64IntegerAttr(8));
+    return result.getResult();
   }
 };
 } // namespace

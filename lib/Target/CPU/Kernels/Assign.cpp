@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -47,6 +48,13 @@ static Type getPackedCodes(Value weight) {
   if (!GemmAttr::canServeGroup(k, bits, op.getGroup()))
     return {};
   return IntegerType::get(weight.getContext(), bits);
+}
+
+/// Whether `ffn-quantize` allows products with the weight to round the rows of
+/// their input to 8 bits.
+static bool mayRoundInput(DequantizeOp weight) {
+  auto bits = weight->getAttrOfType<IntegerAttr>(kInputBitsAttr);
+  return bits && bits.getType().isInteger(64) && bits.getInt() == 8;
 }
 
 /// Type to keep the weight in: the narrow one that it is stored in where the
@@ -152,6 +160,56 @@ static Value zeroVector(OpBuilder &builder, Location loc, int64_t size) {
       DenseElementsAttr::get(type, builder.getF32FloatAttr(0.0)));
 }
 
+/// How the weights of a projection are kept.
+struct Storage {
+  Type element;
+  int64_t group = 0; // of codes
+  bool int8Rows = false;
+};
+
+/// Gate and up share panels, so they are kept alike.
+static Storage findStorage(ArrayRef<Value> weights) {
+  Storage storage;
+  auto first = weights[0].getDefiningOp<DequantizeOp>();
+  if (Type element = getPackedCodes(weights[0]);
+      element && llvm::all_of(weights, [&](Value weight) {
+        return getPackedCodes(weight) == element &&
+               weight.getDefiningOp<DequantizeOp>().getGroup() ==
+                   first.getGroup();
+      })) {
+    auto type = llvm::cast<RankedTensorType>(first.getType());
+    storage.element = element;
+    storage.group = first.getGroup();
+    storage.int8Rows =
+        type.getDimSize(1) <= GemmAttr::kMaxInt8Depth &&
+        llvm::all_of(weights, [](Value weight) {
+          return mayRoundInput(weight.getDefiningOp<DequantizeOp>());
+        });
+    return storage;
+  }
+  storage.element = getPackedElement(weights[0]);
+  for (Value weight : weights)
+    if (getPackedElement(weight) != storage.element)
+      storage.element = Float32Type::get(weight.getContext());
+  return storage;
+}
+
+/// The rows as an integer product of the key reads them. Calls for equal rows
+/// are equal, and one of them stays.
+static Value buildQuantize(Rows &rows, GemmAttr key, Value x) {
+  QuantizeAttr quantize = key.getQuantize();
+  auto type = RankedTensorType::get(
+      {llvm::cast<RankedTensorType>(x.getType()).getDimSize(0),
+       quantize.getWords()},
+      rows.builder.getI32Type());
+  SmallVector<Value> dynamic;
+  if (type.isDynamicDim(0))
+    dynamic.push_back(tensor::DimOp::create(rows.builder, rows.loc, x, 0));
+  Value out = tensor::EmptyOp::create(rows.builder, rows.loc, type, dynamic);
+  return KernelCallOp::create(rows.builder, rows.loc, type, quantize, x, out)
+      .getResult(0);
+}
+
 /// Calls the gemm kernel on a matrix; `residual` may be null.
 static Value buildGemm(Rows &rows, Level level, Value x,
                        const Projection &projection, Value residual) {
@@ -159,27 +217,18 @@ static Value buildGemm(Rows &rows, Level level, Value x,
   auto weightType =
       llvm::cast<RankedTensorType>(projection.weights[0].getType());
   int64_t n = weightType.getDimSize(0), k = weightType.getDimSize(1);
-  Value first = projection.weights[0];
-  Type element = getPackedCodes(first);
-  int64_t group =
-      element ? first.getDefiningOp<DequantizeOp>().getGroup() : int64_t(0);
-  // Gate and up share panels, so they are kept alike.
-  for (Value weight : projection.weights)
-    if (element && (getPackedCodes(weight) != element ||
-                    weight.getDefiningOp<DequantizeOp>().getGroup() !=
-                        static_cast<uint64_t>(group))) {
-      element = {};
-      group = 0;
-    }
-  if (!element)
-    element = getPackedElement(first);
-  for (Value weight : projection.weights)
-    if (!group && getPackedElement(weight) != element)
-      element = builder.getF32Type();
+  Storage storage = findStorage(projection.weights);
   bool gated = projection.weights.size() == 2;
-  auto key = GemmAttr::get(builder.getContext(), level, n, k, /*rowStride=*/k,
-                           element, projection.activation, gated,
-                           static_cast<bool>(residual), group);
+  int64_t stride = k;
+  if (storage.int8Rows)
+    stride = QuantizeAttr::get(builder.getContext(), level, k, storage.group)
+                 .getWords();
+  auto key =
+      GemmAttr::get(builder.getContext(), level, n, k, stride, storage.element,
+                    projection.activation, gated, static_cast<bool>(residual),
+                    storage.group, storage.int8Rows);
+  if (storage.int8Rows)
+    x = buildQuantize(rows, key, x);
   PanelsAttr panels = key.getPanels();
   Value packed = PackOp::create(
       builder, rows.loc,
@@ -575,7 +624,7 @@ public:
     FailureOr<CpuTarget> target = CpuTarget::parse(level);
     if (failed(target)) {
       getOperation()->emitError("no level of the CPU target is called '")
-          << level << "': native, avx2, avx512 [FFN-C110]";
+          << level << "': " << CpuTarget::getChoices() << " [FFN-C110]";
       return signalPassFailure();
     }
     RewritePatternSet patterns(&getContext());
@@ -586,7 +635,7 @@ public:
 
 private:
   Option<std::string> level{*this, "level",
-                            llvm::cl::desc("native, avx2 or avx512"),
+                            llvm::cl::desc(CpuTarget::getChoices()),
                             llvm::cl::init("avx2")};
 };
 } // namespace

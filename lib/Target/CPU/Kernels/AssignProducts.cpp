@@ -163,7 +163,7 @@ public:
     FailureOr<CpuTarget> target = CpuTarget::parse(level);
     if (failed(target)) {
       getOperation()->emitError("no level of the CPU target is called '")
-          << level << "': native, avx2, avx512 [FFN-C110]";
+          << level << "': " << CpuTarget::getChoices() << " [FFN-C110]";
       return signalPassFailure();
     }
     RewritePatternSet patterns(&getContext());
@@ -174,7 +174,7 @@ public:
 
 private:
   Option<std::string> level{*this, "level",
-                            llvm::cl::desc("native, avx2 or avx512"),
+                            llvm::cl::desc(CpuTarget::getChoices()),
                             llvm::cl::init("avx2")};
 };
 } // namespace

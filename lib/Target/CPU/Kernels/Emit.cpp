@@ -19,8 +19,8 @@ using namespace mlir::ffn::cpu;
 
 Level cpu::getKernelLevel(Attribute key) {
   return llvm::TypeSwitch<Attribute, Level>(key)
-      .Case<GemmAttr, NormAttr, SoftmaxAttr, AttentionAttr, ProductAttr>(
-          [](auto attr) { return attr.getLevel(); })
+      .Case<GemmAttr, QuantizeAttr, NormAttr, SoftmaxAttr, AttentionAttr,
+            ProductAttr>([](auto attr) { return attr.getLevel(); })
       .Default([](Attribute) { return Level::Avx2; });
 }
 
@@ -72,7 +72,7 @@ TaskCount cpu::buildTaskCount(OpBuilder &builder, Location loc, Attribute key,
         ProductTasks tasks(kb, product, operands);
         return TaskCount{tasks.count, grainOf(kb.max(tasks.work, kb.idx(1)))};
       })
-      .Case<NormAttr, SoftmaxAttr>([&](auto) {
+      .Case<QuantizeAttr, NormAttr, SoftmaxAttr>([&](auto) {
         Value rows = kb.dim(operands[0], 0);
         Value width = kb.max(kb.dim(operands[0], 1), kb.idx(1));
         return TaskCount{kb.ceilDivU(rows, kNormRowBlock),
@@ -116,6 +116,7 @@ func::FuncOp cpu::emitKernel(OpBuilder &builder, Location loc, Attribute key,
   KernelBuilder kb(b, CpuTarget{getKernelLevel(key)}.getLanes());
   llvm::TypeSwitch<Attribute>(key)
       .Case([&](GemmAttr attr) { emitGemm(kb, attr, func); })
+      .Case([&](QuantizeAttr attr) { emitQuantize(kb, attr, func); })
       .Case([&](NormAttr attr) { emitNorm(kb, attr, func); })
       .Case([&](SoftmaxAttr attr) { emitSoftmax(kb, attr, func); })
       .Case([&](AttentionAttr attr) { emitAttention(kb, attr, func); })

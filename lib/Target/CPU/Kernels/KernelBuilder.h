@@ -148,6 +148,7 @@ public:
 // The kernels, one file each. The function is empty: its arguments are those
 // of getKernelArgumentTypes, then begin and end.
 void emitGemm(KernelBuilder &kb, GemmAttr key, func::FuncOp func);
+void emitQuantize(KernelBuilder &kb, QuantizeAttr key, func::FuncOp func);
 void emitNorm(KernelBuilder &kb, NormAttr key, func::FuncOp func);
 void emitSoftmax(KernelBuilder &kb, SoftmaxAttr key, func::FuncOp func);
 void emitAttention(KernelBuilder &kb, AttentionAttr key, func::FuncOp func);

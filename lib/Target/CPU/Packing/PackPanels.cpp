@@ -134,7 +134,18 @@ void packCodes(PanelsAttr layout, ArrayRef<MatrixView> weights,
   int64_t width = layout.getWidth(), columns = layout.getColumns(),
           group = layout.getGroup();
   bool paired = layout.getElementBits() == 4;
-  int64_t groupBytes = layout.getScaleBytes() + layout.getRowBytes(group);
+  int64_t groupBytes = layout.getGroupBytes();
+  // Byte of depth k of its group in column 0, and which half of it.
+  auto locate = [&](int64_t k, bool &high) -> int64_t {
+    if (!layout.getQuads()) {
+      high = paired && k % 2 == 1;
+      return (paired ? k / 2 : k) * width;
+    }
+    int64_t step = layout.getRowStep();
+    high = k % step >= 4;
+    return k / step * width * 4 + k % 4;
+  };
+  int64_t columnBytes = layout.getQuads() ? 4 : 1;
   for (int64_t panel = first; panel < last; ++panel) {
     char *start = out + (panel - first) * layout.getPanelBytes();
     int64_t firstRow = panel * columns;
@@ -157,15 +168,16 @@ void packCodes(PanelsAttr layout, ArrayRef<MatrixView> weights,
            row < e; ++row) {
         const char *from = weight.data + (firstRow + row) * weight.rowBytes;
         for (int64_t k = 0; k < weight.columns; ++k) {
-          auto code = static_cast<uint8_t>(from[k * weight.columnBytes]);
-          int64_t inGroup = k % group;
-          char &slot = start[k / group * groupBytes + layout.getScaleBytes() +
-                             (paired ? inGroup / 2 : inGroup) * width +
-                             i * columns + row];
+          auto code = static_cast<uint8_t>(from[k * weight.columnBytes] +
+                                           layout.getZeroPoint());
+          bool high;
+          char *base = start + k / group * groupBytes + layout.getScaleBytes();
+          char &slot =
+              base[locate(k % group, high) + (i * columns + row) * columnBytes];
           if (!paired)
             slot = static_cast<char>(code);
           else
-            slot |= static_cast<char>((code & 15) << (k % 2 * 4));
+            slot |= static_cast<char>((code & 15) << (high ? 4 : 0));
         }
       }
   }

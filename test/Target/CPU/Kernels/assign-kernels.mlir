@@ -98,3 +98,21 @@ func.func @attention(%q: tensor<?x?x4x16xf32>, %k: tensor<?x2x?x16xf32>, %v: ten
   %r = onnx.node "Transpose" v13 (%a) {perm = array<i64: 0, 2, 1, 3>} : (tensor<?x4x?x16xf32>) -> tensor<?x?x4x16xf32>
   return %r : tensor<?x?x4x16xf32>
 }
+
+// Where codes allow it, rows are rounded once for each group size, and integer
+// products read them.
+// CHECK-LABEL: func.func @int8_rows
+func.func @int8_rows(%x: tensor<?x32xf32>) -> (tensor<?x7xf32>, tensor<?x7xf32>) {
+  %c = ffn.weight dense<1> : tensor<7x32xi8>
+  %s = ffn.weight dense<2.0> : tensor<7x1xf32>
+  %t = ffn.weight dense<2.0> : tensor<7x2xf32>
+  // CHECK: %[[Q:.*]] = ffn_cpu.kernel_call #ffn_cpu.quantize<level = avx512, width = 32, group = 32> ins(%arg0 : {{.*}}) outs(%{{.*}} : tensor<?x16xi32>)
+  // CHECK: %[[P:.*]] = ffn_cpu.pack layout <n = 7, k = 32, lanes = 16, vectors = 1, element = i8, group = 32, quads = true> %{{.*}} : tensor<7x32xf32> -> memref<640xi8>
+  // CHECK: ffn_cpu.kernel_call #ffn_cpu.gemm<level = avx512, n = 7, k = 32, row_stride = 16, element = i8, group = 32, int8_rows = true> ins(%[[Q]], %[[P]] :
+  %w = ffn.dequantize %c, %s bits 8 group 32 {ffn.input_bits = 8 : i64} : tensor<7x32xi8>, tensor<7x1xf32>
+  %y = ffn.linear %x, %w : tensor<?x32xf32>, tensor<7x32xf32> -> tensor<?x7xf32>
+  // CHECK: ffn_cpu.kernel_call #ffn_cpu.gemm<level = avx512, n = 7, k = 32, row_stride = 32, element = i4, group = 16> ins(%arg0,
+  %v = ffn.dequantize %c, %t bits 4 group 16 : tensor<7x32xi8>, tensor<7x2xf32>
+  %z = ffn.linear %x, %v : tensor<?x32xf32>, tensor<7x32xf32> -> tensor<?x7xf32>
+  return %y, %z : tensor<?x7xf32>, tensor<?x7xf32>
+}

@@ -15,6 +15,15 @@
 #include "ffn-mlir/Dialect/CPU/IR/CPUDialect.h.inc"
 #include "ffn-mlir/Dialect/CPU/IR/CPUEnums.h.inc"
 
+namespace mlir::ffn::cpu {
+/// f32 elements of a vector register of the level.
+inline int64_t getLanes(Level level) { return level >= Level::Avx512 ? 16 : 8; }
+/// Whether the level has the instruction that adds four products of bytes.
+inline bool hasVnni(Level level) {
+  return level == Level::Avx2Vnni || level == Level::Avx512Vnni;
+}
+} // namespace mlir::ffn::cpu
+
 #define GET_ATTRDEF_CLASSES
 #include "ffn-mlir/Dialect/CPU/IR/CPUAttrs.h.inc"
 

@@ -32,9 +32,13 @@ def CPU_Dialect : Dialect {
 // Enums and attributes
 //===----------------------------------------------------------------------===//
 
+// In ascending order of speed; VNNI is the instruction that adds four products
+// of bytes.
 def CPU_Level : I32EnumAttr<"Level", "instruction set that a kernel is emitted for", [
   I32EnumAttrCase<"Avx2", 0, "avx2">,
-  I32EnumAttrCase<"Avx512", 1, "avx512">]> {
+  I32EnumAttrCase<"Avx2Vnni", 1, "avx2_vnni">,
+  I32EnumAttrCase<"Avx512", 2, "avx512">,
+  I32EnumAttrCase<"Avx512Vnni", 3, "avx512_vnni">]> {
   let cppNamespace = "::mlir::ffn::cpu";
   let genSpecializedAttr = 0;
 }
@@ -65,10 +69,17 @@ def CPU_PanelsAttr : CPU_Attr<"Panels", "panels"> {
     Elements of type i8 and i4 are codes: in front of every `group` rows stands
     a row of f32 scales. Two rows of i4 share a row of bytes, the first one in
     the low halves.
+
+    With `quads`, codes are laid out for sums of four products of bytes: four
+    rows of a column stand side by side, so that a row of bytes is `width` words
+    of four. For i4 such a row holds eight rows of codes, the first four in the
+    low halves. Codes are stored unsigned, plus half of their range; a group
+    ends with a whole row of bytes.
   }];
   let parameters = (ins "int64_t":$n, "int64_t":$k, "int64_t":$lanes, "int64_t":$vectors, "Type":$element,
                         DefaultValuedParameter<"bool", "false">:$gated,
-                        DefaultValuedParameter<"int64_t", "0">:$group);
+                        DefaultValuedParameter<"int64_t", "0">:$group,
+                        DefaultValuedParameter<"bool", "false">:$quads);
   let extraClassDeclaration = [{
     /// Stored columns of a panel, gate and up together.
     int64_t getWidth() const { return getLanes() * getVectors(); }
@@ -81,8 +92,16 @@ def CPU_PanelsAttr : CPU_Attr<"Panels", "panels"> {
     int64_t getNumGroups() const { return isQuantized() ? (getK() + getGroup() - 1) / getGroup() : 0; }
     /// Bytes of a row of scales.
     int64_t getScaleBytes() const { return isQuantized() ? getWidth() * 4 : 0; }
+    /// Rows of codes that cannot be told apart by bytes.
+    int64_t getRowStep() const { return getQuads() ? 32 / getElementBits() : 1; }
     /// Bytes of `rows` rows of weights, without scales.
-    int64_t getRowBytes(int64_t rows) const { return rows * getWidth() * getElementBits() / 8; }
+    int64_t getRowBytes(int64_t rows) const {
+      return (rows + getRowStep() - 1) / getRowStep() * getRowStep() * getWidth() * getElementBits() / 8;
+    }
+    /// Bytes of a whole group, its scales included.
+    int64_t getGroupBytes() const { return getScaleBytes() + getRowBytes(getGroup()); }
+    /// What is added to codes to store them.
+    int64_t getZeroPoint() const { return getQuads() ? int64_t(1) << (getElementBits() - 1) : 0; }
     /// Bytes of the bias row, where the first row of weights starts.
     int64_t getBiasBytes() const { return getWidth() * 4; }
     int64_t getPanelBytes() const {
@@ -103,19 +122,51 @@ def CPU_GemmAttr : CPU_Attr<"Gemm", "gemm"> {
     chain, so that the result has the bits of the same product of dequantized
     weights. Where one scale serves the row, the chain is over the codes and
     starts at 0; one more fused multiply-add brings scale and bias.
+
+    With `int8_rows`, x is `[m, words]` i32 that the `quantize` kernel made for
+    the same group. Products of codes are summed exactly in i32 over a group;
+    one chain of fused multiply-adds over ascending groups brings their scales,
+    and a last one the scale of the row and the bias.
   }];
   let parameters = (ins "::mlir::ffn::cpu::Level":$level, "int64_t":$n, "int64_t":$k, "int64_t":$row_stride,
                         "Type":$element,
                         DefaultValuedParameter<"::mlir::ffn::Activation", "::mlir::ffn::Activation::Identity">:$activation,
                         DefaultValuedParameter<"bool", "false">:$gated,
                         DefaultValuedParameter<"bool", "false">:$residual,
-                        DefaultValuedParameter<"int64_t", "0">:$group);
+                        DefaultValuedParameter<"int64_t", "0">:$group,
+                        DefaultValuedParameter<"bool", "false">:$int8_rows);
   let extraClassDeclaration = [{
+    /// Longest row of which a sum of products of codes fits i32.
+    static constexpr int64_t kMaxInt8Depth = 1 << 16;
     /// Whether the kernel serves codes of such groups of a row of `k`: the
     /// whole row, or a power of two from 16 to 1024. Rows of i4 come in pairs.
     static bool canServeGroup(int64_t k, int64_t bits, int64_t group);
     /// The layout that the kernel expects of its weight.
     ::mlir::ffn::cpu::PanelsAttr getPanels() const;
+    /// The kernel that makes x, if `int8_rows`.
+    ::mlir::ffn::cpu::QuantizeAttr getQuantize() const;
+  }];
+}
+
+def CPU_QuantizeAttr : CPU_Attr<"Quantize", "quantize"> {
+  let summary = "Rows rounded to codes of 8 bits, for integer products";
+  let description = [{
+    Operands: ins(x `[m, width]` f32), outs(q `[m, words]` i32). A row becomes
+    codes `c` from -127 to 127 with `x` about `scale * c`, where `scale` is the
+    largest magnitude of the row over 127, by round to nearest even. The row of
+    q is: the codes, four in a word, zeros up to a multiple of 16; the scale as
+    f32; the sum of the codes of each `group` elements; unused words up to a
+    multiple of 16. A row with a value that is not finite has a scale that is
+    not finite.
+  }];
+  let parameters = (ins "::mlir::ffn::cpu::Level":$level, "int64_t":$width, "int64_t":$group);
+  let extraClassDeclaration = [{
+    int64_t getNumGroups() const { return (getWidth() + getGroup() - 1) / getGroup(); }
+    /// Word of the scale, behind the codes.
+    int64_t getScaleWord() const { return (getWidth() + 15) / 16 * 4; }
+    /// Word of the sum of the first group.
+    int64_t getSumWord() const { return getScaleWord() + 1; }
+    int64_t getWords() const { return (getSumWord() + getNumGroups() + 15) / 16 * 16; }
   }];
 }
 

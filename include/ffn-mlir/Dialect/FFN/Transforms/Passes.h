@@ -13,6 +13,11 @@
 
 namespace mlir::ffn {
 
+/// Of `ffn.dequantize`, an i64: to how many bits a product with the weight may
+/// round each row of its other factor. A permission, not a demand: what has no
+/// integer arithmetic multiplies the rows as they are.
+inline constexpr llvm::StringLiteral kInputBitsAttr = "ffn.input_bits";
+
 #define GEN_PASS_DECL
 #define GEN_PASS_REGISTRATION
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h.inc"

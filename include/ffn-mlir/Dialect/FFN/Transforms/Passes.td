@@ -306,8 +306,16 @@ def FFNQuantize : Pass<"ffn-quantize", "::mlir::ModuleOp"> {
     **What.** Round to nearest, without data. The matrices of linears and
     networks become codes and scales (`ffn.dequantize`), symmetric in each
     group of a row: for int8 the largest magnitude is code 127, for int4 it is
-    code -8. `bf16` rounds the elements. Kernels read the codes and compute
-    in f32, so the compiled model has the bits of its dequantized weights.
+    code -8. `bf16` rounds the elements. With `activations=f32` kernels read the
+    codes and compute in f32, so the compiled model has the bits of its
+    dequantized weights. With `activations=int8` products with codes may round
+    each row of their input to 8 bits as well, by the largest magnitude of the
+    row, and add products of codes exactly (dynamic quantization as in
+    LLM.int8(), Dettmers et al. 2022, without its outliers); `ffn.input_bits`
+    on the weight says so. The interpreter and ONNX keep the rows as they are.
+
+    A name in `only` and `except` is a part of the name of the weight, with `*`
+    and `?` as in file names; `head` is the last linear behind all sublayers.
 
     **Pre-conditions.** The product is computed in f32; the weight is constant,
     finite and stored in more bits than asked for. Rows of int4 are even. A
@@ -331,6 +339,7 @@ def FFNQuantize : Pass<"ffn-quantize", "::mlir::ModuleOp"> {
   let options = [
     Option<"type", "type", "std::string", "\"int8\"", "bf16, int8 or int4">,
     Option<"group", "group", "int64_t", "-1", "Elements of a row that share a scale, 0: all of them; default: 0 for int8, 128 for int4">,
+    Option<"activations", "activations", "std::string", "\"f32\"", "f32 or int8: what inputs of products with integer weights may be rounded to">,
     ListOption<"only", "only", "std::string", "Weights whose names contain one of these">,
     ListOption<"except", "except", "std::string", "No weights whose names contain one of these">,
     Option<"shared", "shared", "bool", "false", "Quantize weights that others read too, which copies them">
