@@ -2,7 +2,8 @@
 """Times compiled transformers on the CPU against the engines that one would use instead.
 
     cpu.py list                         the rows, and which of them are measured
-    cpu.py run [--only TEXT,...]        measures the rows that are not measured yet
+    cpu.py run [--only REGEX]           measures the rows that are not measured yet
+    cpu.py prepare [--only REGEX]       makes the files that they need, and no more
     cpu.py quality                      what fewer bits cost, on trained models
     cpu.py report                       docs/results/cpu.md, .json and .svg from what is measured
 
@@ -19,6 +20,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shlex
 import subprocess
 import sys
@@ -148,6 +150,11 @@ def bytes_of_token(spec, precision, context):
 # --- Preparing: everything that is not timed ---------------------------------
 
 
+def read_reference(path):
+    with np.load(path) as found:
+        return {name: found[name] if name == "exact" else found[name].item() for name in found.files}
+
+
 class Workplace:
     """Files of models, compiled libraries and references, made when they are wanted."""
 
@@ -220,10 +227,12 @@ class Workplace:
         note.write_text(json.dumps({"stamp": stamp, "compile": found}))
         return {"library": str(library), "compile": found}
 
+    def reference_path(self, row):
+        return self.folder / f"{row.model}-{row.cell}.reference.npz"
+
     def reference(self, row):
         """Output in float64 and the error of ONNX Runtime in f32; from a file once made."""
-        spec, cell = SPECS[row.model], row.cell
-        path = self.folder / f"{row.model}-{cell}.reference.npz"
+        spec, cell, path = SPECS[row.model], row.cell, self.reference_path(row)
         if not path.exists():
             config = {"model": row.model, "threads": 2, "folder": str(self.folder), "last": cell.last}
             if sum(int(np.prod(s)) for s in models.shapes(spec).values()) <= INTERPRETED_WEIGHTS:
@@ -233,8 +242,7 @@ class Workplace:
             output = self.once("onnxruntime", config | {"precision": "f32", "form": "f32", "graph": str(models.onnx_path(spec, self.folder, "f32", cell.last))}, cell)
             with models.write_whole(path) as file:
                 np.savez(file, exact=exact, onnxruntime_error=protocol.error_of(output, exact), source=source, logits=spec.family != "bert")
-        with np.load(path) as found:
-            return {name: found[name] if name == "exact" else found[name].item() for name in found.files}
+        return read_reference(path)
 
     def once(self, engine, config, cell):
         side = Side(engine, config, self.cpus, self.python(engine), limit=1200)
@@ -311,8 +319,7 @@ def measure_group(job, out):
                 return
             row, reference = by_id[entry["id"]], None
             if entry["reference"]:
-                with np.load(entry["reference"]) as file:
-                    reference = {name: file[name] if name == "exact" else file[name].item() for name in file.files}
+                reference = read_reference(entry["reference"])
             try:
                 measured = protocol.measure(sides, row.cell, reference, begin + 0.95 * job["seconds"])
                 measured["reference"] = reference and {"source": reference["source"], "onnxruntime_error": reference["onnxruntime_error"]}
@@ -339,6 +346,24 @@ def available_bytes():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
 
 
+def prepare_group(place, out, group):
+    """Files of the rows of one pair of sides: rows with what the measuring process needs, and the sides."""
+    prepared, sides = [], None
+    for row in group:
+        try:
+            sides = [(who.engine, place.config(row, who), str(place.python(who.engine))) for who in (row.first, row.second)]
+            entry = {"id": row.id, "reference": None}
+            if row.first.engine != "read":
+                place.reference(row)
+                entry["reference"] = str(place.reference_path(row))
+            prepared.append((row, entry))
+        except Unavailable as error:
+            write_row(out, row, {"unavailable": str(error)})
+        except Void as error:
+            write_row(out, row, {"void": str(error)})
+    return prepared, sides
+
+
 def run(arguments, rows):
     place, out = Workplace(arguments), arguments.out
     todo = [row for row in rows if arguments.again or not row_path(out, row).exists() or disturbed(out, row)]
@@ -351,19 +376,9 @@ def run(arguments, rows):
         extra = row.cell if "iree" in (row.first.engine, row.second.engine) or "read" in (row.first.engine, row.second.engine) else row.cell.last
         groups.setdefault((row.model, row.first, row.second, extra), []).append(row)
     for group in groups.values():
-        prepared, sides = [], None
-        for row in group:
-            try:
-                sides = [(who.engine, place.config(row, who), str(place.python(who.engine))) for who in (row.first, row.second)]
-                entry = {"id": row.id, "reference": None}
-                if row.first.engine != "read":
-                    place.reference(row)
-                    entry["reference"] = str(place.folder / f"{row.model}-{row.cell}.reference.npz")
-                prepared.append((row, entry))
-            except Unavailable as error:
-                write_row(out, row, {"unavailable": str(error)})
-            except Void as error:
-                write_row(out, row, {"void": str(error)})
+        prepared, sides = prepare_group(place, out, group)
+        if arguments.verb == "prepare":
+            continue
         for row, _ in prepared:
             row_path(out, row).unlink(missing_ok=True)
         while left := [(row, entry) for row, entry in prepared if not row_path(out, row).exists()]:
@@ -391,9 +406,9 @@ def tiny_rows():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("list", "run", "measure", "quality", "report"))
+    parser.add_argument("verb", choices=("list", "prepare", "run", "measure", "quality", "report"))
     parser.add_argument("job", nargs="?", help=argparse.SUPPRESS)
-    parser.add_argument("--only", default="", help="rows whose names contain one of these")
+    parser.add_argument("--only", default="", metavar="REGEX", help="rows whose names match")
     parser.add_argument("--again", action="store_true", help="measure rows that are measured, too")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "bench" / "rows", help="folder of the rows")
     parser.add_argument("--folder", type=pathlib.Path, default=ROOT / "build" / "bench" / "models", help="folder of models, about 35 GB for all")
@@ -405,15 +420,14 @@ def main():
     arguments = parser.parse_args()
     if arguments.verb == "measure":
         return measure_group(json.loads(arguments.job), arguments.out)
-    chosen = [text for text in arguments.only.split(",") if text]
-    rows = [row for row in (tiny_rows() if arguments.tiny else all_rows()) if not chosen or any(text in row.id for text in chosen)]
+    rows = [row for row in (tiny_rows() if arguments.tiny else all_rows()) if re.search(arguments.only, row.id)]
     if arguments.verb == "list":
         for row in rows:
             found = json.loads(row_path(arguments.out, row).read_text()) if row_path(arguments.out, row).exists() else {}
             state = f"ratio {found['measured']['ratio']:.2f}" if "measured" in found else found.get("void") or found.get("unavailable") or "-"
             print(f"{row.id}: {state}")
         return 0
-    if arguments.verb == "run":
+    if arguments.verb in ("prepare", "run"):
         return run(arguments, rows)
     if arguments.verb == "quality":
         import quality

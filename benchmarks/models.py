@@ -16,8 +16,8 @@ import numpy as np
 ALIGNMENT = 4096
 ROPE_THETA = 500000.0
 EPSILON = {"bert": 1e-12, "gpt2": 1e-5, "vit": 1e-12, "llama": 1e-5}
-# Positions of a long text whose logits are compared; all are computed.
-COMPARED_POSITIONS = 64
+# Rows of logits that are compared, of all texts of a call together; all are computed.
+COMPARED_ROWS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +196,7 @@ def compared_positions(spec, cell):
     """Indices of the positions whose outputs are compared."""
     if cell.what == "decode" or cell.last or not spec.is_language_model:
         return None
-    return np.unique(np.linspace(0, cell.length - 1, COMPARED_POSITIONS).round().astype(int))
+    return np.unique(np.linspace(0, cell.length - 1, max(2, COMPARED_ROWS // cell.batch)).round().astype(int))
 
 
 def empty_past(spec, batch):
@@ -221,17 +221,14 @@ def round_columns(matrix):
 
 
 def round_groups(matrix, bits, group):
-    """Unsigned codes [K, N] with zero point 2^(bits-1), and scales [ceil(K / group), N]."""
+    """Unsigned codes [K, N] with zero point 2^(bits-1), and scales [K / group, N]."""
     limit = 1 << (bits - 1)
-    count = -(-matrix.shape[0] // group)
-    padded = np.zeros((count * group, matrix.shape[1]), np.float32)
-    padded[:matrix.shape[0]] = matrix
-    padded = padded.reshape(count, group, -1)
-    at = np.abs(padded).argmax(axis=1, keepdims=True)
-    extreme = np.take_along_axis(padded, at, 1)[:, 0]
+    groups = matrix.reshape(-1, group, matrix.shape[1])
+    at = np.abs(groups).argmax(axis=1, keepdims=True)
+    extreme = np.take_along_axis(groups, at, 1)
     scales = np.where(extreme == 0, np.float32(1e-30), -extreme / np.float32(limit))
-    codes = np.clip(np.rint(padded / scales[:, None]), -limit, limit - 1) + limit
-    return codes.astype(np.uint8).reshape(count * group, -1)[:matrix.shape[0]], scales.astype(np.float32)
+    codes = np.clip(np.rint(groups / scales), -limit, limit - 1) + limit
+    return codes.astype(np.uint8).reshape(matrix.shape), scales[:, 0].astype(np.float32)
 
 
 # --- ONNX --------------------------------------------------------------------
@@ -240,7 +237,7 @@ def round_groups(matrix, bits, group):
 #   f32           as they are
 #   int8-dynamic  DynamicQuantizeLinear and MatMulInteger (ONNX Runtime: activations in int8 too)
 #   int8-nbits, int4-nbits   MatMulNBits of com.microsoft, accuracy level 4, groups of GROUP
-#   int8-dq, int4-dq         DequantizeLinear of a constant (OpenVINO keeps it compressed)
+#   int8-dq, int4-dq         DequantizeLinear of a constant, a scale per column or group (OpenVINO keeps it compressed)
 FORMS = ("f32", "int8-dynamic", "int8-nbits", "int4-nbits", "int8-dq", "int4-dq")
 GROUP = 128
 
@@ -342,27 +339,29 @@ class _Graph:
             y = self.op("Cast", self.op("MatMulInteger", q, weight, zero, zeros), to=TensorProto.FLOAT)
             both = self.op("Mul", scale, self.initializer(f"{name}.scales", TensorProto.FLOAT, scales.shape, scales))
             return self.op("Mul", y, both, name=output)
+        if self.form == "int8-dq":
+            codes, scales = round_columns(matrix)
+            b = self.initializer(f"{name}.codes", TensorProto.INT8, (n, k), codes.T)
+            s = self.initializer(f"{name}.scales", TensorProto.FLOAT, (n,), scales)
+            wide = self.op("DequantizeLinear", b, s, axis=0)
+            return self.op("MatMul", x, self.op("Transpose", wide, perm=[1, 0]), name=output)
         bits = int(self.form[3])
-        codes, scales = round_groups(matrix, bits, GROUP)
+        # The importers want whole groups.
+        group = GROUP if k % GROUP == 0 else 32
+        codes, scales = round_groups(matrix, bits, group)
         if self.form.endswith("nbits"):
-            blocks = scales.shape[0]
-            padded = np.full((blocks * GROUP, n), 1 << (bits - 1), np.uint8)
-            padded[:k] = codes
-            packed = padded.T.reshape(n, blocks, GROUP)
+            packed = codes.T.reshape(n, k // group, group)
             if bits == 4:
                 packed = packed[..., ::2] | packed[..., 1::2] << 4
             b = self.initializer(f"{name}.codes", TensorProto.UINT8, packed.shape, packed)
-            s = self.initializer(f"{name}.scales", TensorProto.FLOAT, (n * blocks,), scales.T)
+            s = self.initializer(f"{name}.scales", TensorProto.FLOAT, (scales.size,), scales.T)
             return self.op("MatMulNBits", x, b, s, name=output, domain="com.microsoft", K=k, N=n, bits=bits,
-                           block_size=GROUP, accuracy_level=4)
-        half = 1 << (bits - 1)
-        if bits == 8:
-            b = self.initializer(f"{name}.codes", TensorProto.INT8, (n, k), (codes.T.astype(np.int16) - half).astype(np.int8))
-        else:
-            signed = (codes.T.astype(np.int16) - half).astype(np.uint8) & 15
-            b = self.initializer(f"{name}.codes", TensorProto.INT4, (n, k), signed[:, ::2] | signed[:, 1::2] << 4)
+                           block_size=group, accuracy_level=4)
+        # Signed codes: eight less, modulo 16.
+        signed = codes.T ^ 8
+        b = self.initializer(f"{name}.codes", TensorProto.INT4, (n, k), signed[:, ::2] | signed[:, 1::2] << 4)
         s = self.initializer(f"{name}.scales", TensorProto.FLOAT, scales.T.shape, scales.T)
-        wide = self.op("DequantizeLinear", b, s, axis=1, block_size=GROUP)
+        wide = self.op("DequantizeLinear", b, s, axis=1, block_size=group)
         return self.op("MatMul", x, self.op("Transpose", wide, perm=[1, 0]), name=output)
 
     def linear(self, x, name):

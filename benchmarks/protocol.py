@@ -23,7 +23,7 @@ SHORT_TURN = 0.1
 FOREIGN_LIMIT = 0.05
 # The oracle is in order while ONNX Runtime is within this, and every f32 engine must be.
 F32_LIMIT = 1e-3
-COSINE_LIMIT = {"f32": 0.999999, "bf16": 0.999, "int8": 0.99, "int4": 0.95}
+COSINE_LIMIT = {"f32": 0.999999, "bf16": 0.999, "int8": 0.99, "int4": 0.9}
 WORKER = pathlib.Path(__file__).resolve().parent / "peers" / "worker.py"
 
 

@@ -1,5 +1,6 @@
 """The rows of cpu.py as a page with tables, one JSON file, and a picture of ratios."""
 import collections
+import dataclasses
 import json
 import statistics
 from xml.sax.saxutils import escape
@@ -32,7 +33,6 @@ def load(rows, out, row_path):
         if path.exists():
             found.append(json.loads(path.read_text()))
         else:
-            import dataclasses
             found.append({"id": row.id, "row": dataclasses.asdict(row), "unavailable": "not run yet"})
     return found
 
@@ -179,6 +179,8 @@ def write(rows, out, results, row_path):
     results.mkdir(parents=True, exist_ok=True)
     (results / "cpu.md").write_text(page(found, out))
     quality = out / "quality.json"
-    (results / "cpu.json").write_text(json.dumps({"rows": found, "quality": json.loads(quality.read_text()) if quality.exists() else None}, indent=1) + "\n")
+    lines = ",\n".join(json.dumps(entry) for entry in found)
+    costs = json.dumps(json.loads(quality.read_text()) if quality.exists() else None)
+    (results / "cpu.json").write_text(f'{{"quality": {costs},\n"rows": [\n{lines}\n]}}\n')
     (results / "cpu.svg").write_text(picture(found))
     return 0

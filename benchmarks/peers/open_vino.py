@@ -1,6 +1,6 @@
 """OpenVINO, latency hint, one stream, precision hint equal to the precision of the row.
 
-int8 and int4 are compressed weights (groups of 128); the plugin then rounds
+int8 and int4 are compressed weights (a scale per column; groups of 128); the plugin then rounds
 activations to int8 itself, in the groups that it chooses, as is its default.
 """
 from peers.graph import GraphEngine

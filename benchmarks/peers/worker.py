@@ -16,7 +16,8 @@ import sys
 import time
 import traceback
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+# Not the folder of this file: its modules have the names of the packages that they use.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 ENGINES = {
     "ours": "peers.ours",

@@ -304,6 +304,17 @@ def test_bench_measures_reading_and_writing(compiled):
         assert entry["tokens_per_second"] == pytest.approx(tokens / entry["median_seconds"])
 
 
+def test_bench_of_two_models_takes_turns(compiled):
+    model, plain = compiled(BUNDLED / "pycode-lm-kv.onnx"), compiled(BUNDLED / "pycode-lm.onnx")
+    common = ("--prompt-tokens", 64, "--decode-tokens", 3, "--repeat", 3, "--threads", 1)
+    found = ffnc_json("bench", model, model, *common)
+    assert set(found["ratio"]) == {"prefill", "decode"} and found["first"]["decode"]["runs"] == found["second"]["decode"]["runs"] == 9
+    assert all(ratio > 0 for ratio in found["ratio"].values())
+    assert set(ffnc_json("bench", model, plain, *common)["ratio"]) == {"prefill"}, "one of them has no cache"
+    text = ffnc("bench", model, model, *common).stdout.decode()
+    assert text.count("prefill of 64: median") == 2 and text.count("ratio") == 2
+
+
 def test_bench_of_a_plain_model(by_hand):
     found = ffnc_json("bench", by_hand, "--dim", "batch=1", "--dim", "seq=4", "--dim", "past=0", "--repeat", 3)
     assert found["run"]["runs"] == 3 and found["dims"] == {"batch": 1, "past": 0, "seq": 4}

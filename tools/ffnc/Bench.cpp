@@ -17,14 +17,20 @@ static int bench();
 static Verb verb("bench", "measures the time of runs", bench, R"(
 EXAMPLES:
   ffnc bench pycode-lm-kv.so --prompt-tokens 128 --decode-tokens 64
+  ffnc bench dense.so pruned.so --threads 2
   ffnc bench kwt1.so --dim batch=8 --repeat 50 --threads 1 --json
 
 A language model is measured in reading a text (prefill) and, where it keeps
 keys and values, in writing token by token (decode). --dim measures plain runs
-on random inputs instead. The spread is the distance of the quartiles as a part
-of the median. Times are wall clock: milliseconds in text, seconds in JSON.
+on random inputs instead. Two models take turns on the same inputs; the ratio is
+the time of the second over that of the first, the median over turns. Whether
+they compute the same is what `ffnc compare` says. The spread is the distance of
+the quartiles as a part of the median. Times are wall clock: milliseconds in
+text, seconds in JSON.
 )");
 static NativeOptions options(verb);
+static cl::opt<std::string> second(cl::Positional, cl::desc("[B.so|B.onnx]"),
+                                   cl::sub(verb.command));
 static JSONOption asJson(verb);
 static cl::list<std::string> dims("dim",
                                   cl::desc("size of a symbolic dimension"),
@@ -47,60 +53,100 @@ static cl::opt<unsigned> warmup("warmup", cl::init(2),
                                 cl::desc("runs before them (default: 2)"),
                                 cl::sub(verb.command));
 
-static llvm::json::Object toJSON(const Timing &timing, double perSecond,
-                                 llvm::StringRef unit) {
+namespace {
+/// What is timed of a model, with the unit of its rate.
+struct Part {
+  llvm::StringRef name, title, unit;
+  /// Units in a run.
+  double count;
+};
+
+/// A model and the times of its turns.
+struct Subject {
+  std::unique_ptr<Artefact> artefact;
+  std::optional<LanguageModel> language;
+  /// Of plain runs.
+  std::vector<HostTensor> inputs, outputs;
+  /// By part: all runs, and the median of each turn.
+  Timing runs[2], turns[2];
+};
+
+/// The ids of a turn.
+struct Text {
+  std::vector<int64_t> prompt;
+  std::vector<std::vector<int64_t>> written;
+};
+} // namespace
+
+static llvm::json::Object toJSON(const Timing &timing, const Part &part) {
   return llvm::json::Object{
       {"median_seconds", timing.median()},
       {"min_seconds", timing.minimum()},
       {"spread", timing.spread()},
       {"runs", static_cast<int64_t>(timing.seconds.size())},
-      {unit.str(), perSecond}};
+      {(part.unit + "_per_second").str(),
+       timing.median() > 0 ? part.count / timing.median() : 0}};
 }
 
-static void print(llvm::StringRef what, const Timing &timing, double perSecond,
-                  llvm::StringRef unit) {
-  llvm::outs() << what
+static void print(const Timing &timing, const Part &part) {
+  llvm::outs() << part.title
                << llvm::format(": median %.4g ms, min %.4g ms, spread %.1f %%",
                                1e3 * timing.median(), 1e3 * timing.minimum(),
                                100 * timing.spread())
-               << llvm::format(", %.1f ", perSecond) << unit << "/s\n";
+               << llvm::format(", %.1f ", timing.median() > 0
+                                              ? part.count / timing.median()
+                                              : 0)
+               << part.unit << "/s\n";
 }
 
-static double rate(double count, const Timing &timing) {
-  return timing.median() > 0 ? count / timing.median() : 0;
+/// Runs `body` and adds its time to `timing`.
+static llvm::Error timed(Timing &timing,
+                         llvm::function_ref<llvm::Error()> body) {
+  double begin = now();
+  if (llvm::Error error = body())
+    return error;
+  timing.seconds.push_back(now() - begin);
+  return llvm::Error::success();
 }
 
-static int benchPlain(Artefact &artefact, const DimSizes &sizes) {
-  size_t count = artefact.getInputs().size();
-  std::vector<HostTensor> inputs(count), outputs;
-  llvm::SmallVector<bool> given(count, false);
-  if (llvm::Error error = fillInputs(artefact, sizes, 0, 2, given, inputs))
-    return fail(std::move(error));
-  Timing timing;
-  for (unsigned i = 0; i < warmup + repeat; ++i) {
-    double begin = now();
-    if (llvm::Error error = artefact.run(inputs, outputs))
-      return fail(std::move(error));
-    if (i >= warmup)
-      timing.seconds.push_back(now() - begin);
+/// One turn of a model; times are added where it is not a warm-up.
+static llvm::Error takeTurn(Subject &subject, const Text &text, bool counts) {
+  Timing times[2];
+  if (!subject.language) {
+    if (llvm::Error error = timed(times[0], [&] {
+          return subject.artefact->run(subject.inputs, subject.outputs);
+        }))
+      return error;
+  } else {
+    LanguageModel &language = *subject.language;
+    if (llvm::Error error = language.reset())
+      return error;
+    if (llvm::Error error =
+            timed(times[0], [&] { return language.feed(text.prompt); }))
+      return error;
+    if (language.hasCache())
+      for (const std::vector<int64_t> &ids : text.written)
+        if (llvm::Error error =
+                timed(times[1], [&] { return language.feed(ids); }))
+          return error;
   }
-  if (asJson) {
-    llvm::json::Object at;
-    for (auto &[name, size] : sizes)
-      at[name] = size;
-    printJSON(llvm::json::Object{
-        {"run", toJSON(timing, rate(1, timing), "runs_per_second")},
-        {"dims", std::move(at)},
-        {"session_bytes", static_cast<int64_t>(artefact.getSessionMemory())}});
-    return Done;
+  if (!counts)
+    return llvm::Error::success();
+  for (auto [all, turns, one] : llvm::zip(subject.runs, subject.turns, times)) {
+    llvm::append_range(all.seconds, one.seconds);
+    if (!one.seconds.empty())
+      turns.seconds.push_back(one.median());
   }
-  print("run", timing, rate(1, timing), "runs");
-  return Done;
+  return llvm::Error::success();
 }
 
-static int benchText(Artefact &artefact, LanguageModel &language) {
-  uint64_t bound =
-      language.getVocabularySize() > 0 ? language.getVocabularySize() : 2;
+/// Ids that every model of `subjects` takes.
+static Text drawText(llvm::MutableArrayRef<Subject> subjects) {
+  uint64_t bound = UINT64_MAX;
+  for (Subject &subject : subjects) {
+    int64_t size = subject.language->getVocabularySize();
+    bound = std::min<uint64_t>(bound, size > 0 ? size : 2);
+  }
   SeededRandom random(0);
   auto draw = [&](size_t count) {
     std::vector<int64_t> ids(count);
@@ -108,46 +154,76 @@ static int benchText(Artefact &artefact, LanguageModel &language) {
       id = random.next() % bound;
     return ids;
   };
-  std::vector<int64_t> prompt = draw(size_t(promptTokens) * batch);
-  Timing prefill, decode;
-  for (unsigned i = 0; i < warmup + repeat; ++i) {
-    if (llvm::Error error = language.reset())
-      return fail(std::move(error));
-    double begin = now();
-    if (llvm::Error error = language.feed(prompt))
-      return fail(std::move(error));
-    if (i >= warmup)
-      prefill.seconds.push_back(now() - begin);
-    if (!language.hasCache())
-      continue;
-    for (unsigned step = 0; step < decodeTokens; ++step) {
-      std::vector<int64_t> ids = draw(batch);
-      begin = now();
-      if (llvm::Error error = language.feed(ids))
-        return fail(std::move(error));
-      if (i >= warmup)
-        decode.seconds.push_back(now() - begin);
-    }
-  }
-  double read = rate(double(promptTokens) * batch, prefill),
-         written = rate(batch, decode);
+  Text text;
+  text.prompt = draw(size_t(promptTokens) * batch);
+  for (unsigned step = 0; step < decodeTokens; ++step)
+    text.written.push_back(draw(batch));
+  return text;
+}
+
+/// The median over turns of the time of the second model over the first's.
+static double ratioOf(const Timing &first, const Timing &second) {
+  Timing ratios;
+  for (auto [a, b] : llvm::zip(first.seconds, second.seconds))
+    ratios.seconds.push_back(a > 0 ? b / a : 0);
+  return ratios.median();
+}
+
+static llvm::json::Object report(const Subject &subject,
+                                 llvm::ArrayRef<Part> parts) {
+  llvm::json::Object found;
+  for (auto [part, runs] : llvm::zip(parts, subject.runs))
+    if (!runs.seconds.empty())
+      found[part.name] = toJSON(runs, part);
+  found["session_bytes"] =
+      static_cast<int64_t>(subject.artefact->getSessionMemory());
+  return found;
+}
+
+static void reportAll(llvm::ArrayRef<Subject> subjects,
+                      llvm::ArrayRef<Part> parts, const DimSizes &sizes) {
+  bool isText = subjects[0].language.has_value();
   if (asJson) {
-    llvm::json::Object result{
-        {"prefill", toJSON(prefill, read, "tokens_per_second")},
-        {"prompt_tokens", static_cast<int64_t>(promptTokens)},
-        {"batch", static_cast<int64_t>(batch)},
-        {"session_bytes", static_cast<int64_t>(artefact.getSessionMemory())}};
-    if (!decode.seconds.empty()) {
-      result["decode"] = toJSON(decode, written, "tokens_per_second");
-      result["decode_tokens"] = static_cast<int64_t>(decodeTokens);
+    llvm::json::Object found;
+    if (subjects.size() == 1) {
+      found = report(subjects[0], parts);
+    } else {
+      llvm::json::Object ratios;
+      for (auto [part, a, b] :
+           llvm::zip(parts, subjects[0].turns, subjects[1].turns))
+        if (!a.seconds.empty() && !b.seconds.empty())
+          ratios[part.name] = ratioOf(a, b);
+      found["first"] = report(subjects[0], parts);
+      found["second"] = report(subjects[1], parts);
+      found["ratio"] = std::move(ratios);
     }
-    printJSON(std::move(result));
-    return Done;
+    if (isText) {
+      found["prompt_tokens"] = static_cast<int64_t>(promptTokens);
+      found["decode_tokens"] = static_cast<int64_t>(decodeTokens);
+      found["batch"] = static_cast<int64_t>(batch);
+    } else {
+      llvm::json::Object at;
+      for (auto &[name, size] : sizes)
+        at[name] = size;
+      found["dims"] = std::move(at);
+    }
+    printJSON(std::move(found));
+    return;
   }
-  print("prefill of " + std::to_string(promptTokens), prefill, read, "tokens");
-  if (!decode.seconds.empty())
-    print("decode, a step", decode, written, "tokens");
-  return Done;
+  const llvm::StringRef names[] = {options.model.getValue(), second.getValue()};
+  for (auto [subject, name] : llvm::zip(subjects, names)) {
+    if (subjects.size() > 1)
+      llvm::outs() << name << "\n";
+    for (auto [part, runs] : llvm::zip(parts, subject.runs))
+      if (!runs.seconds.empty())
+        print(runs, part);
+  }
+  if (subjects.size() > 1)
+    for (auto [part, a, b] :
+         llvm::zip(parts, subjects[0].turns, subjects[1].turns))
+      if (!a.seconds.empty() && !b.seconds.empty())
+        llvm::outs() << part.title
+                     << llvm::format(": ratio %.3f\n", ratioOf(a, b));
 }
 
 static int bench() {
@@ -157,15 +233,52 @@ static int bench() {
     return fail(sizes.takeError(), Usage);
   if (!repeat || !batch || !promptTokens)
     return fail("--repeat, --batch and --prompt-tokens are at least 1", Usage);
-  std::unique_ptr<Artefact> artefact =
-      openNative(options.model, options.threads);
-  if (!artefact)
-    return Diagnosed;
-  if (sizes->empty()) {
-    auto language = LanguageModel::create(*artefact, batch);
-    if (language)
-      return benchText(*artefact, *language);
-    llvm::consumeError(language.takeError());
+  llvm::SmallVector<Subject, 2> subjects;
+  for (llvm::StringRef path : {options.model.getValue(), second.getValue()}) {
+    if (path.empty())
+      continue;
+    Subject &subject = subjects.emplace_back();
+    subject.artefact = openNative(path, options.threads);
+    if (!subject.artefact)
+      return Diagnosed;
   }
-  return benchPlain(*artefact, *sizes);
+  bool isText = sizes->empty();
+  for (Subject &subject : subjects) {
+    if (!isText)
+      break;
+    auto language = LanguageModel::create(*subject.artefact, batch);
+    if (language)
+      subject.language.emplace(std::move(*language));
+    else
+      llvm::consumeError(language.takeError());
+    isText = subject.language.has_value();
+  }
+  Text text;
+  if (isText)
+    text = drawText(subjects);
+  for (Subject &subject : subjects) {
+    if (isText)
+      continue;
+    subject.language.reset();
+    size_t count = subject.artefact->getInputs().size();
+    subject.inputs.resize(count);
+    llvm::SmallVector<bool> given(count, false);
+    if (llvm::Error error =
+            fillInputs(*subject.artefact, *sizes, 0, 2, given, subject.inputs))
+      return fail(std::move(error));
+  }
+  for (unsigned i = 0; i < warmup + repeat; ++i)
+    for (Subject &subject : subjects)
+      if (llvm::Error error = takeTurn(subject, text, i >= warmup))
+        return fail(std::move(error));
+  if (isText) {
+    std::string reading = "prefill of " + std::to_string(promptTokens);
+    reportAll(subjects,
+              {{"prefill", reading, "tokens", double(promptTokens) * batch},
+               {"decode", "decode, a step", "tokens", double(batch)}},
+              *sizes);
+  } else {
+    reportAll(subjects, {{"run", "run", "runs", 1}}, *sizes);
+  }
+  return Done;
 }
