@@ -26,12 +26,18 @@ def name_of(who, with_threads=False):
     return said + (f", {who['threads']} threads" if with_threads and who["threads"] > 1 else ", 1 thread" if with_threads else "")
 
 
-def load(rows, out, row_path):
+def load(rows, out, results, row_path):
+    """What is known of the rows: from their files, else from the report that is there."""
+    known = {}
+    if (results / "cpu.json").exists():
+        known = {entry["id"]: entry for entry in json.loads((results / "cpu.json").read_text())["rows"]}
     found = []
     for row in rows:
         path = row_path(out, row)
         if path.exists():
             found.append(json.loads(path.read_text()))
+        elif row.id in known:
+            found.append(known[row.id])
         else:
             found.append({"id": row.id, "row": dataclasses.asdict(row), "unavailable": "not run yet"})
     return found
@@ -175,7 +181,7 @@ def picture(found):
 
 
 def write(rows, out, results, row_path):
-    found = load(rows, out, row_path)
+    found = load(rows, out, results, row_path)
     results.mkdir(parents=True, exist_ok=True)
     (results / "cpu.md").write_text(page(found, out))
     quality = out / "quality.json"
