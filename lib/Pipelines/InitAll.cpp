@@ -12,6 +12,7 @@
 #include "ffn-mlir/Interpreter/Interpreter.h"
 #include "ffn-mlir/Ops/OpTable.h"
 #include "ffn-mlir/Ops/Passes.h"
+#include "ffn-mlir/Pipelines/Fusion.h"
 #include "ffn-mlir/Target/CPU/Codegen.h"
 #include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -48,4 +49,5 @@ void mlir::ffn::registerAllPasses() {
   cpu::registerCodegenPasses();
   registerShapePasses();
   registerFFNPasses();
+  registerFusionPipeline();
 }

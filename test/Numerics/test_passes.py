@@ -44,7 +44,7 @@ def node(op, inputs, outputs, **attributes):
 
 
 def save(folder, nodes, weights, outputs=("y",), name="model.onnx", opset=17):
-    initializers = [numpy_helper.from_array(value if value.dtype == np.float16 else value.astype(np.float32), key) for key, value in weights.items()]
+    initializers = [numpy_helper.from_array(value if value.dtype in (np.float16, np.bool_) else value.astype(np.float32), key) for key, value in weights.items()]
     graph = helper.make_graph(
         nodes,
         "law",

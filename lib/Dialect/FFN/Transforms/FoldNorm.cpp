@@ -91,6 +91,8 @@ private:
           return "a weight differs in type from the norm";
         if (!isWeightExpression(matrix->get()))
           return "a weight behind it is not constant";
+        if (matrix->get().getDefiningOp<DequantizeOp>())
+          return "a weight behind it is quantized; run ffn-quantize afterwards";
         if (shared)
           continue;
         if (Operation *reader = findOtherReader(
@@ -111,6 +113,8 @@ private:
     /// Weights whose products are kept in the type of the computation, which
     /// is wider than the one they are stored in.
     llvm::SmallSetVector<Value, 4> widened;
+    /// Weights whose products are rounded to the type that they are stored in.
+    llvm::SmallSetVector<Value, 4> rounded;
     uint64_t moreBytes = 0;
   };
 
@@ -158,6 +162,10 @@ private:
         return failure();
       if (*exact)
         continue;
+      if (round) {
+        plan.rounded.insert(matrix);
+        continue;
+      }
       Type stored = getStoredType(matrix);
       if (why.empty())
         why = "products of its scale and " + keyOf(matrix) + " are not in " +
@@ -192,10 +200,16 @@ private:
     Value parameters[] = {norm.getScale(), norm.getBias()};
     Value scale = plan.scales ? parameters[0] : Value(),
           shift = plan.shifts ? parameters[1] : Value();
-    auto scaleWeight = [&](Value weight, Value scale) {
-      return scale ? createScaled(rewriter, weight, scale,
-                                  plan.widened.contains(weight))
-                   : weight;
+    auto scaleWeight = [&](Value weight, Value scale) -> Value {
+      if (!scale || !plan.rounded.contains(weight))
+        return scale ? createScaled(rewriter, weight, scale,
+                                    plan.widened.contains(weight))
+                     : weight;
+      // One rounding, of the exact products.
+      Type element = getElementTypeOrSelf(weight);
+      Value wide = createScaled(rewriter, weight, scale, /*widened=*/true);
+      return createCast(
+          rewriter, createCast(rewriter, wide, getStoredType(weight)), element);
     };
     unsigned folded = 0;
     // A changed operand list moves the uses, so the users are listed first.
@@ -240,6 +254,8 @@ private:
     InFlightDiagnostic remark = norm.emitRemark("norm folded into ")
                                 << folded
                                 << (folded == 1 ? " weight" : " weights");
+    if (!plan.rounded.empty())
+      remark << ", products rounded to " << getStoredType(plan.rounded.front());
     if (plan.moreBytes)
       remark << ", " << plan.moreBytes << " bytes more";
     remark.report();

@@ -165,8 +165,10 @@ private:
       for (auto [linear, width] : llvm::zip(group, widths))
         biases.push_back(linear.getBias()
                              ? linear.getBias()
-                             : zeros(rewriter, linear.getLoc(), width,
-                                     type.getElementType()));
+                             : createSplat(rewriter, linear.getLoc(),
+                                           RankedTensorType::get(
+                                               {width}, type.getElementType()),
+                                           0));
       bias = createConcatRows(rewriter, loc, biases);
     }
     auto indexType = RankedTensorType::get(
@@ -243,14 +245,6 @@ private:
       }
       networks = rest;
     }
-  }
-
-  static Value zeros(OpBuilder &builder, Location loc, int64_t size,
-                     Type elementType) {
-    auto type = RankedTensorType::get({size}, elementType);
-    DenseElementsAttr attr = DenseElementsAttr::get(
-        type, llvm::cast<Attribute>(builder.getZeroAttr(elementType)));
-    return WeightOp::create(builder, loc, type, llvm::cast<TypedAttr>(attr));
   }
 
   void merge(SublayerOp sublayer, ArrayRef<Addend> group) {

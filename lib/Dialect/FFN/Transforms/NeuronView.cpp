@@ -487,11 +487,7 @@ static Value joinBiases(OpBuilder &builder, Location loc,
     }
     auto type = RankedTensorType::get({view.getNumNeurons()},
                                       typeOf(view.up).getElementType());
-    biases.push_back(WeightOp::create(
-        builder, loc, type,
-        llvm::cast<TypedAttr>(llvm::cast<Attribute>(DenseElementsAttr::get(
-            type, llvm::cast<Attribute>(
-                      builder.getZeroAttr(type.getElementType())))))));
+    biases.push_back(createSplat(builder, loc, type, 0));
   }
   return createConcatRows(builder, loc, biases);
 }

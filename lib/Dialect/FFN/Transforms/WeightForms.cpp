@@ -84,6 +84,30 @@ Value mlir::ffn::createCast(OpBuilder &builder, Value weight,
                         weight);
 }
 
+Value mlir::ffn::createSplat(OpBuilder &builder, Location loc,
+                             RankedTensorType type, double value) {
+  Type element = type.getElementType();
+  Attribute number =
+      llvm::isa<FloatType>(element)
+          ? Attribute(builder.getFloatAttr(element, value))
+          : Attribute(builder.getIntegerAttr(element, int64_t(value)));
+  DenseElementsAttr attr = DenseElementsAttr::get(type, number);
+  return WeightOp::create(builder, loc, type, llvm::cast<TypedAttr>(attr));
+}
+
+Value mlir::ffn::createVector(OpBuilder &builder, Location loc,
+                              FloatType elementType, ArrayRef<double> values) {
+  auto type =
+      RankedTensorType::get({static_cast<int64_t>(values.size())}, elementType);
+  SmallVector<APFloat> rounded;
+  for (double value : values)
+    rounded.push_back(
+        llvm::cast<FloatAttr>(builder.getFloatAttr(elementType, value))
+            .getValue());
+  DenseElementsAttr attr = DenseElementsAttr::get(type, rounded);
+  return WeightOp::create(builder, loc, type, llvm::cast<TypedAttr>(attr));
+}
+
 std::string mlir::ffn::findConcatRowsObstacle(ArrayRef<Value> weights) {
   auto first = weights.front().getDefiningOp<DequantizeOp>();
   for (Value weight : weights.drop_front()) {
@@ -208,6 +232,24 @@ FailureOr<SmallVector<double>> mlir::ffn::readVector(Value weight) {
   if (failed(read))
     return failure();
   return values;
+}
+
+LogicalResult
+mlir::ffn::forEachRow(Value matrix,
+                      function_ref<void(int64_t, ArrayRef<double>)> visit) {
+  int64_t columns =
+              llvm::cast<RankedTensorType>(matrix.getType()).getDimSize(1),
+          row = 0;
+  SmallVector<double, 0> values(columns);
+  FailureOr<bool> read = forEachBlock(matrix, [&](const EvalTensor &block) {
+    for (int64_t at = 0; at < block.getNumElements(); at += columns) {
+      for (int64_t i = 0; i < columns; ++i)
+        values[i] = block.asDouble(at + i);
+      visit(row++, values);
+    }
+    return true;
+  });
+  return failed(read) ? failure() : success();
 }
 
 FailureOr<bool> mlir::ffn::isExactScale(Value matrix, ArrayRef<double> scale) {

@@ -28,6 +28,15 @@ Value createCast(OpBuilder &builder, Value weight, Type elementType);
 /// kept in: codes whose groups or widths differ. Empty if they can.
 std::string findConcatRowsObstacle(ArrayRef<Value> weights);
 
+/// A weight whose elements are all `value`, rounded to the type
+/// (floats or integers).
+Value createSplat(OpBuilder &builder, Location loc, RankedTensorType type,
+                  double value);
+
+/// A vector of these values, rounded to nearest even.
+Value createVector(OpBuilder &builder, Location loc, FloatType elementType,
+                   ArrayRef<double> values);
+
 /// Rows of all, kept in the type that they are stored in where it is one, and
 /// as codes and scales where all are.
 Value createConcatRows(OpBuilder &builder, Location loc,
@@ -46,6 +55,11 @@ Operation *findOtherReader(Value weight,
 
 /// The elements as doubles. Fails after a diagnostic.
 FailureOr<SmallVector<double>> readVector(Value weight);
+
+/// Calls `visit` with the rows of a matrix as doubles, in order; some of them
+/// are in memory at a time. Fails after a diagnostic.
+LogicalResult forEachRow(Value matrix,
+                         function_ref<void(int64_t, ArrayRef<double>)> visit);
 
 /// Whether all products of the columns of the matrix with `scale` are values
 /// of the type that the matrix is stored in. Reads the matrix, in blocks, only

@@ -240,6 +240,8 @@ def FFNFoldNorm : Pass<"ffn-fold-norm", "::mlir::ModuleOp"> {
     folded if every product is a value of the type, as with a scale of ones or
     of powers of two, and is left alone otherwise. `widen` keeps such products
     in f32, which doubles the bytes of the weight; the remark tells how many.
+    `round` rounds them once more, to the type of the weight. Quantized weights
+    are left alone.
 
     **Before and after.**
     ```mlir
@@ -252,13 +254,80 @@ def FFNFoldNorm : Pass<"ffn-fold-norm", "::mlir::ModuleOp"> {
     %y = ffn.linear %n, %s : tensor<?x4xf32>, tensor<8x4xf32> -> tensor<?x8xf32>
     ```
 
-    **Numerical class.** exact up to rounding of f32 weights.
+    **Numerical class.** exact up to rounding of f32 weights; with `round`
+    approximate, by a relative 2^-11 (f16) or 2^-8 (bf16) of each weight.
   }];
   let options = [
     Option<"shared", "shared", "bool", "false", "Fold into weights that others read too, which copies them">,
-    Option<"widen", "widen", "bool", "false", "Keep products that f16 or bf16 does not hold in f32">
+    Option<"widen", "widen", "bool", "false", "Keep products that f16 or bf16 does not hold in f32">,
+    Option<"round", "round", "bool", "false", "Round such products to the type of the weight instead (approximate)">
   ];
   let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
+def FFNParallelize : Pass<"ffn-parallelize", "::mlir::ModuleOp"> {
+  let summary = "Let neighbouring sublayers read the same input";
+  let description = [{
+    **What.** Sublayers that follow one another become one with several addends:
+    `h2 = h1 + f2(h1), h1 = h0 + f1(h0)` becomes `h0 + f1(h0) + f2(h0)` (FFN
+    Fusion, arXiv 2503.18908). `ffn-merge-parallel` then makes one wide network
+    of them; the pipeline `ffn-fusion` does both. Modes:
+    - `ffn`: runs of networks with no attention between them. The last of a run
+      stays behind the others unless `keep-last=false`: the rest of the model
+      was trained to read what it makes. A run is cut, from the left, into
+      pieces of nearly equal length within `max-length`, `max-width` and
+      `max-distance`.
+    - `blocks`: windows of `window` blocks, an attention and its network each.
+      Blocks read one input; inside of a block the network still reads what its
+      own attention added.
+    - `attention`: pairs of an attention and the network behind it (parallel
+      attention and FFN).
+    `blocks` and `attention` take windows that do not overlap, those whose
+    largest distance inside is least first, of equal ones the least sum.
+
+    **Distances.** With `calib` the model is compiled once in pieces and run as a
+    whole and without each part; the distance of parts i < j is the mean over
+    tokens of 1 - cos between what j adds with and without i (0 to 2). `matrix`
+    writes all of them as JSON: `names`, and `distance`, null where none is.
+
+    **Pre-conditions.** `ffn-raise` ran. Each sublayer reads what the one before
+    it made, and nothing else does (so no post-norm stands between them).
+    `max-distance`, `count` and `matrix` need `calib`; `blocks` and `attention`
+    need `calib` or `only`.
+
+    **Post-conditions.** A remark for every sublayer that was parallelized, or
+    was a candidate and was not, with the reason. States of a KV cache stay.
+
+    **Before and after.**
+    ```mlir
+    %a = ffn.sublayer [#ffn.addend<ffn "a">] (%x) : ... { ... ffn.yield %f }
+    %b = ffn.sublayer [#ffn.addend<ffn "b">] (%a) : ... { ... ffn.yield %g }
+    ```
+    ```mlir
+    %b = ffn.sublayer [#ffn.addend<ffn "a">, #ffn.addend<ffn "b">] (%x) : ... { ... ffn.yield %f, %g }
+    ```
+
+    **Numerical class.** approximate: measure it with `ffnc compare`. With
+    `max-length=1` the module is unchanged.
+  }];
+  let options = [
+    Option<"mode", "mode", "std::string", [{"ffn"}], "ffn, blocks or attention">,
+    ListOption<"only", "only", "std::string", "Names of the addends that may become parallel; all by default">,
+    Option<"keepLast", "keep-last", "bool", "true", "Leave the last of a run behind the others">,
+    Option<"maxLength", "max-length", "unsigned", "0", "Networks of a piece at most; 0: no limit">,
+    Option<"maxWidth", "max-width", "int64_t", "0", "Hidden width of a piece at most; 0: no limit">,
+    Option<"maxDistance", "max-distance", "double", "2.0", "Largest distance inside a piece or window">,
+    Option<"count", "count", "unsigned", "0", "blocks, attention: windows at most; 0: all within max-distance">,
+    Option<"window", "window", "unsigned", "4", "blocks: blocks of a window">,
+    Option<"matrixFile", "matrix", "std::string", [{""}], "File for the distances, as JSON">,
+    Option<"calib", "calib", "std::string", [{""}], "Samples: text, token lists (.json), a folder of them, or an .npz archive of inputs">,
+    Option<"tokenizer", "tokenizer", "std::string", [{""}], "Tokenizer in JSON form; without: bytes">,
+    Option<"samples", "samples", "unsigned", "10", "Number of samples">,
+    Option<"length", "length", "unsigned", "256", "Tokens of a sample">,
+    Option<"seed", "seed", "uint64_t", "0", "Of the choice of samples">,
+    Option<"cpu", "cpu", "std::string", [{"native"}], "Instruction set level of the model that is run">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
 }
 
 def FFNMergeParallel : Pass<"ffn-merge-parallel", "::mlir::ModuleOp"> {
@@ -271,7 +340,9 @@ def FFNMergeParallel : Pass<"ffn-merge-parallel", "::mlir::ModuleOp"> {
     concatenated rows, and a `Split` of its result.
 
     **Pre-conditions.** Same activation, same form (gated or plain), same
-    types, same input, or norms of one value with the same parameters. The
+    types, same input, or norms of one value with the same kind, eps and
+    parameters. Widths may differ. Quantized weights stay codes: their bits and
+    groups agree, and a group of down ends with each network but the last. The
     result of a network is its addend and nothing else. Weights of linears are
     constant and stored in one type.
 
@@ -345,6 +416,204 @@ def FFNQuantize : Pass<"ffn-quantize", "::mlir::ModuleOp"> {
     Option<"shared", "shared", "bool", "false", "Quantize weights that others read too, which copies them">
   ];
   let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
+def FFNRemoveDeadNeurons : Pass<"ffn-remove-dead-neurons", "::mlir::ModuleOp"> {
+  let summary = "Remove hidden units that provably compute nothing of their own";
+  let description = [{
+    **What.** Looks at the weights of every network and takes out
+    - `dead`: neurons that no input makes fire. A normalised row has a Euclidean
+      norm of at most sqrt(d), so with l the norm of the neuron's row of up (of
+      gate in a gated network), times the scale of the norm, its pre-activation
+      is at most sqrt(d) l + b. It is dead if that is not above zero with the
+      margin of all roundings that f32 can make (gamma_n = n u / (1 - n u)):
+      `R + b + gamma_(d+8) R + gamma_(d+2) (R + |b|) <= 0`, R = sqrt(d) l; the
+      shift of a norm moves b and adds its own margin. ReLU and its square only.
+    - `zero`: neurons with a zero column of down, or a factor that is zero for
+      every input; one whose row of up is zero becomes a part of the bias.
+    - `duplicates`: neurons with the bits of another one; their columns of down
+      are added up.
+    - `linear`: ReLU neurons that are provably on for every input. Where that is
+      smaller they become a linear path beside the network.
+
+    Data are not looked at: a neuron that only never fired on samples stays.
+
+    **Pre-conditions.** Weights are constant. For the bound: a norm in front,
+    computed in f32 or f64. `multiple` keeps some of what could go, so that the
+    width is a multiple of it.
+
+    **Post-conditions.** One remark for each network: how many neurons went and
+    why, or why all stay. Quantized and narrow weights keep their form; what
+    would change it is left alone, and the remark says so.
+
+    **Before and after.**
+    ```mlir
+    %f = ffn.feed_forward relu %n up %u down %d up_bias %b : ... 8x4 ... 4x8 ...
+    ```
+    ```mlir
+    %v = ffn.gather_rows %u[%live] : tensor<8x4xf32>, tensor<5xi32>
+    ...
+    %f = ffn.feed_forward relu %n up %v down %e up_bias %c : ... 5x4 ... 4x5 ...
+    ```
+
+    **Numerical class.** exact. `dead` and `zero` keep every bit in f32 while
+    values are finite; the others re-associate sums. With all of them off the
+    module is unchanged.
+  }];
+  let options = [
+    Option<"dead", "dead", "bool", "true", "Remove neurons that no input makes fire">,
+    Option<"zero", "zero", "bool", "true", "Remove neurons without effect, fold constant ones into the bias">,
+    Option<"duplicates", "duplicates", "bool", "true", "Make one neuron of equal ones">,
+    Option<"linear", "linear", "bool", "true", "Make a linear path of neurons that are always on, where it is smaller">,
+    Option<"multiple", "multiple", "int64_t", "1", "Keep the width a multiple of this">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
+}
+
+def FFNSliceNested : Pass<"ffn-slice-nested", "::mlir::ModuleOp"> {
+  let summary = "Cut networks that were trained nested to one of their widths";
+  let description = [{
+    **What.** Keeps the first neurons of each network: row and column prefixes,
+    as MatFormer (arXiv 2310.07707) trains them. `widths` gives single networks
+    their own width (Mix'n'Match), the others take `width` or `share`.
+
+    One width for each network and compilation: an artefact has static widths.
+    Compile once for each size that is to be chosen from; the library of a size
+    is loaded beside the others.
+
+    **Pre-conditions.** `ffn-raise` ran. Names of `widths` are those of addends.
+
+    **Post-conditions.** A remark for each network: cut, or why not.
+
+    **Before and after.** `{width=4}`:
+    ```mlir
+    %f = ffn.feed_forward relu %n up %u down %d : ... tensor<8x4xf32>, tensor<4x8xf32> ...
+    ```
+    ```mlir
+    %v = ffn.gather_rows %u[%first] : tensor<8x4xf32>, tensor<4xi32>
+    %f = ffn.feed_forward relu %n up %v down %e : ... tensor<4x4xf32>, tensor<4x4xf32> ...
+    ```
+
+    **Numerical class.** exact for the widths that the model was trained at, in
+    that it is the smaller trained model; for all others approximate. Needs
+    training. At full width the module is unchanged.
+  }];
+  let options = [
+    Option<"width", "width", "int64_t", "0", "Neurons of every network; 0: share decides">,
+    Option<"share", "share", "double", "1.0", "Share of the neurons of every network, rounded half up">,
+    ListOption<"widths", "widths", "std::string", "NAME=WIDTH for single networks">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
+def FFNMergeLora : Pass<"ffn-merge-lora", "::mlir::ModuleOp"> {
+  let summary = "Add low-rank adapters to the weights that they adapt";
+  let description = [{
+    **What.** `W x + f B (A x)`, with `f` a product of constant factors, becomes
+    one linear of `W + f B A`; biases of the adapter join its bias. Several
+    adapters of one linear are merged one after the other.
+
+    **Pre-conditions.** `ffn-raise` made linears of the products. A network with
+    adapters inside is no pattern of `ffn-raise` before they are merged: run
+    `ffn-raise,ffn-merge-lora,ffn-raise`. Values inside of the adapter are read
+    by nothing else, and the weight by no other operation.
+
+    **Post-conditions.** Every adapter leaves a remark: its rank, or why it
+    stays. A weight that is stored in f16 or bf16 is left alone unless `widen`
+    says that the sum may be kept in the type of the computation.
+
+    **Before and after.**
+    ```mlir
+    %y = ffn.linear %x, %w : ...
+    %p = ffn.linear %x, %a : ...
+    %q = ffn.linear %p, %b : ...
+    %z = onnx.node "Add" v14 (%y, %q) : ...
+    ```
+    ```mlir
+    %m = ffn.low_rank %b, %a : ...
+    %v = ffn.add %w, %m : ...
+    %z = ffn.linear %x, %v : ...
+    ```
+
+    **Numerical class.** exact up to re-association and one rounding of each
+    weight. Without adapters the module is unchanged.
+  }];
+  let options = [
+    Option<"widen", "widen", "bool", "false", "Merge into f16 and bf16 weights, which are then kept in f32">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
+}
+
+def FFNPremerge : Pass<"ffn-premerge", "::mlir::ModuleOp"> {
+  let summary = "Multiply linears that follow one another where the product is smaller";
+  let description = [{
+    **What.** `B (A x + a) + b` becomes one linear of `B A`, where the bytes of
+    the product are at most `max-ratio` times those of the factors. Few tokens
+    read every weight once, so there the fewer bytes are the less time; with
+    many tokens one dense product of up to twice the bytes can still be faster
+    than two thin ones, which a larger `max-ratio` allows after measuring.
+
+    **Pre-conditions.** `ffn-raise` ran; nothing else reads the value between
+    the two. Weights are constant, of one type and not quantized.
+
+    **Post-conditions.** One remark for every pair: merged, or why not.
+
+    **Before and after.**
+    ```mlir
+    %h = ffn.linear %x, %a : tensor<?x4xf32>, tensor<8x4xf32> -> tensor<?x8xf32>
+    %y = ffn.linear %h, %b : tensor<?x8xf32>, tensor<4x8xf32> -> tensor<?x4xf32>
+    ```
+    ```mlir
+    %w = ffn.low_rank %b, %a : tensor<4x8xf32>, tensor<8x4xf32>
+    %y = ffn.linear %x, %w : tensor<?x4xf32>, tensor<4x4xf32> -> tensor<?x4xf32>
+    ```
+
+    **Numerical class.** exact up to re-association and one rounding of each
+    weight. With `max-ratio=0` the module is unchanged.
+  }];
+  let options = [
+    Option<"maxRatio", "max-ratio", "double", "1.0", "Bytes of the product at most, as a multiple of those of its factors">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
+def FFNReparamIdle : Pass<"ffn-reparam-idle", "::mlir::ModuleOp"> {
+  let summary = "Fold hidden channels without activation into one small linear";
+  let description = [{
+    **What.** RePaViT (arXiv 2505.21847): of the hidden channels some pass the
+    activation, the others do not. The others are linear from end to end:
+    `down_I (up_I x + b_I)` becomes one linear of `down_I up_I` beside a network
+    of the active channels. The mask is a `Where` of constant channels, or a
+    `Split` and a `Concat`. Batch norms of constant statistics before up and
+    before down are scales and shifts of the linears; a layer norm stays in
+    front of both paths. The residual stays apart: with it the sublayer would
+    be no residual sublayer any more, and it costs one addition.
+
+    **Pre-conditions.** `ffn-raise` made the linears. Hidden values are read by
+    nothing else. The linear is smaller than what it replaces: more than
+    d out / (d + out) channels are idle.
+
+    **Post-conditions.** Every such place leaves a remark: folded, or why not.
+
+    **Before and after.**
+    ```mlir
+    %z = ffn.linear %x, %up : ...
+    %a = onnx.node "Relu" v14 (%z) : ...
+    %h = onnx.node "Where" v16 (%mask, %a, %z) : ...
+    %y = ffn.linear %h, %down : ...
+    ```
+    ```mlir
+    %f = ffn.feed_forward relu %x up %up_active down %down_active : ...
+    %w = ffn.low_rank %down_idle, %up_idle : ...
+    %l = ffn.linear %x, %w : ...
+    %y = onnx.node "Add" v14 (%f, %l) : ...
+    ```
+
+    **Numerical class.** exact up to re-association and one rounding of each
+    weight. Needs a model that was trained with idle channels; without any the
+    module is unchanged.
+  }];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
 }
 
 def FFNDedupWeights : Pass<"ffn-dedup-weights", "::mlir::ModuleOp"> {
