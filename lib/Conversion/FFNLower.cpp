@@ -10,6 +10,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ModelLowering.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Support/WeightEval.h"
 #include "ffn-mlir/Target/CPU/DenseWeight.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -67,6 +68,30 @@ static Value activate(OpBuilder &b, Location loc, Activation activation,
   return x;
 }
 
+/// The hidden layer of operations that have one.
+template <typename Op>
+static Value lowerHidden(LowerScope &scope, Op op, Value x, Value up,
+                         Value gate, Value upBias, Value gateBias) {
+  Value hidden = linear(scope, x, up, upBias);
+  Activation activation = op.getActivation();
+  auto apply = [&](OpBuilder &b, Location loc, Value v) {
+    return computeWide(b, loc, v, [&](Value wide) {
+      return activate(b, loc, activation, wide);
+    });
+  };
+  if (!gate)
+    return elementwise(scope, hidden, elementOf(hidden),
+                       [&](OpBuilder &b, Location loc, ValueRange args) {
+                         return apply(b, loc, args[0]);
+                       });
+  Value gated = linear(scope, x, gate, gateBias);
+  return elementwise(scope, {gated, hidden}, elementOf(hidden),
+                     [&](OpBuilder &b, Location loc, ValueRange args) -> Value {
+                       return arith::MulFOp::create(
+                           b, loc, apply(b, loc, args[0]), args[1]);
+                     });
+}
+
 static Value lowerFeedForward(LowerScope &scope, FeedForwardOp op,
                               ArrayRef<Value> operands) {
   unsigned next = 0;
@@ -78,27 +103,20 @@ static Value lowerFeedForward(LowerScope &scope, FeedForwardOp op,
   Value upBias = take(static_cast<bool>(op.getUpBias()));
   Value gateBias = take(static_cast<bool>(op.getGateBias()));
   Value downBias = take(static_cast<bool>(op.getDownBias()));
-  Value hidden = linear(scope, x, up, upBias);
-  Activation activation = op.getActivation();
-  auto apply = [&](OpBuilder &b, Location loc, Value v) {
-    return computeWide(b, loc, v, [&](Value wide) {
-      return activate(b, loc, activation, wide);
-    });
-  };
-  if (!gate) {
-    hidden = elementwise(scope, hidden, elementOf(hidden),
-                         [&](OpBuilder &b, Location loc, ValueRange args) {
-                           return apply(b, loc, args[0]);
-                         });
-  } else {
-    Value gated = linear(scope, x, gate, gateBias);
-    hidden = elementwise(
-        scope, {gated, hidden}, elementOf(hidden),
-        [&](OpBuilder &b, Location loc, ValueRange args) -> Value {
-          return arith::MulFOp::create(b, loc, apply(b, loc, args[0]), args[1]);
-        });
-  }
+  Value hidden = lowerHidden(scope, op, x, up, gate, upBias, gateBias);
   return linear(scope, hidden, down, downBias);
+}
+
+static Value lowerHidden(LowerScope &scope, HiddenOp op,
+                         ArrayRef<Value> operands) {
+  unsigned next = 0;
+  auto take = [&](bool present) {
+    return present ? operands[next++] : Value();
+  };
+  Value x = take(true), up = take(true), gate = take(op.isGated());
+  Value upBias = take(static_cast<bool>(op.getUpBias()));
+  Value gateBias = take(static_cast<bool>(op.getGateBias()));
+  return lowerHidden(scope, op, x, up, gate, upBias, gateBias);
 }
 
 void mlir::ffn::checkAttentionSizes(LowerScope &scope,
@@ -226,6 +244,9 @@ FailureOr<Value> mlir::ffn::lowerComputeOp(LowerScope &scope, Operation *op,
           })
           .Case([&](FeedForwardOp ffn) -> FailureOr<Value> {
             return lowerFeedForward(scope, ffn, operands);
+          })
+          .Case([&](HiddenOp hidden) -> FailureOr<Value> {
+            return lowerHidden(scope, hidden, operands);
           })
           .Case([&](AttentionOp attention) {
             return lowerAttention(scope, attention, operands);

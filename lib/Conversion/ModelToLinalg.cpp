@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Conversion/ModelToLinalg.h"
 #include "NodeContext.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Support/CodedError.h"
 #include "ffn-mlir/Support/WeightEval.h"
 #include "ffn-mlir/Support/WeightStore.h"
@@ -745,7 +746,7 @@ LogicalResult ModelLowering::lowerBlock(Block &block) {
       if (failed(lowerNode(node)))
         return failure();
     } else if (llvm::isa<WeightExprInterface>(op) ||
-               llvm::isa<onnx::AbsentOp, YieldOp>(op)) {
+               llvm::isa<onnx::AbsentOp, ObserveOp, YieldOp>(op)) {
       continue;
     } else if (auto sublayer = llvm::dyn_cast<SublayerOp>(op)) {
       if (failed(lowerSublayer(sublayer)))

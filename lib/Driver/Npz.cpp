@@ -21,6 +21,12 @@ namespace {
 constexpr size_t kEndSize = 22, kEntrySize = 46, kLocalSize = 30;
 /// Deflate makes at most 1032 bytes of one.
 constexpr uint64_t kMaxRatio = 1032;
+/// What no honest file needs: an array of more bytes, or one of more than
+/// `kSmall` bytes that shrinks by more than `kSuspicious`. A small mask of ones
+/// does shrink so far.
+constexpr uint64_t kMaxSize = uint64_t(1) << 30, kSmall = uint64_t(64) << 20,
+                   kSuspicious = 200;
+constexpr uint32_t kMaxMembers = 4096;
 
 uint32_t read32(ArrayRef<uint8_t> bytes, size_t at) {
   return llvm::support::endian::read32le(bytes.data() + at);
@@ -66,6 +72,9 @@ Expected<std::map<std::string, NpyArray>> Reader::read() {
   if (end == std::string::npos)
     return bad("not a .npz file");
   uint32_t count = read16(bytes, end + 10);
+  if (count > kMaxMembers)
+    return bad("the archive has " + llvm::Twine(count) +
+               " members, the limit is " + llvm::Twine(kMaxMembers));
   uint64_t at = read32(bytes, end + 16);
   std::map<std::string, NpyArray> arrays;
   for (uint32_t i = 0; i < count; ++i) {
@@ -107,11 +116,27 @@ Expected<std::vector<uint8_t>> Reader::contents(size_t entry,
     return bad(quoteName(name) + " is 4 GiB or larger");
   if (!holds(local, kLocalSize) || read32(bytes, local) != 0x04034b50)
     return bad(quoteName(name) + " has no header");
+  // Sizes may stand behind the data, or be the signs of the 64-bit form.
+  auto differs = [&](size_t inLocal, size_t inEntry) {
+    uint32_t value = read32(bytes, local + inLocal);
+    return value != read32(bytes, entry + inEntry) && value != UINT32_MAX;
+  };
+  bool sizesFollow = flags & 8;
+  if (read16(bytes, local + 6) != flags || read16(bytes, local + 8) != method ||
+      read16(bytes, local + 26) != name.size() ||
+      !holds(local + kLocalSize, name.size()) ||
+      StringRef(reinterpret_cast<const char *>(bytes.data()) + local +
+                    kLocalSize,
+                name.size()) != name ||
+      (!sizesFollow && (differs(14, 16) || differs(18, 20) || differs(22, 24))))
+    return bad(quoteName(name) + ": its header is not what the directory says");
   uint64_t begin = local + kLocalSize + read16(bytes, local + 26) +
                    read16(bytes, local + 28);
   if (!holds(begin, packed))
     return bad(quoteName(name) + " ends beyond the file");
   ArrayRef<uint8_t> source = bytes.slice(begin, packed);
+  if (size > kMaxSize)
+    return bad("member " + quoteName(name) + " inflates beyond 1 GiB");
   std::vector<uint8_t> data;
   if (method == 0) {
     if (packed != size)
@@ -120,6 +145,9 @@ Expected<std::vector<uint8_t>> Reader::contents(size_t entry,
   } else if (method == 8) {
     if (size > packed * kMaxRatio + 64)
       return bad(quoteName(name) + " cannot be as large as it says");
+    if (size > kSmall && size / kSuspicious > packed)
+      return bad("member " + quoteName(name) + " inflates more than " +
+                 llvm::Twine(kSuspicious) + "-fold");
     data.resize(size);
     z_stream stream{};
     if (inflateInit2(&stream, -MAX_WBITS) != Z_OK)

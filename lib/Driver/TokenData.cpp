@@ -5,7 +5,9 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Driver/TokenData.h"
+#include "ffn-mlir/Driver/HostTensor.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -22,8 +24,31 @@ static Error badFile(StringRef path, const llvm::Twine &what) {
                                  path + ": " + what);
 }
 
-static Error readTokens(StringRef path, StringRef text,
-                        const Tokenizer &tokenizer, TokenData &data) {
+/// JSON nests lists of numbers two deep; a parser that recurses must not see a
+/// file that nests deeper.
+static bool nestsDeeper(StringRef text, unsigned limit) {
+  unsigned depth = 0;
+  bool inString = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (inString) {
+      i += c == '\\';
+      inString = c != '"';
+    } else if (c == '"') {
+      inString = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > limit)
+        return true;
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}
+
+static Error readTokens(StringRef path, StringRef text, TokenData &data) {
+  if (nestsDeeper(text, 2))
+    return badFile(path, "needs a list of token-id lists [FFN-D202]");
   Expected<llvm::json::Value> json = llvm::json::parse(text);
   if (!json)
     return badFile(path, "not JSON: " + llvm::toString(json.takeError()) +
@@ -47,14 +72,57 @@ static Error readTokens(StringRef path, StringRef text,
   return Error::success();
 }
 
+/// Ids without anything around them, as one document.
+template <typename Id>
+static Error readRawTokens(StringRef path, StringRef bytes, TokenData &data) {
+  if (bytes.size() % sizeof(Id) != 0)
+    return badFile(path, llvm::Twine(bytes.size()) + " bytes are no ids of " +
+                             llvm::Twine(sizeof(Id)) +
+                             " bytes each [FFN-D202]");
+  std::vector<int64_t> ids(bytes.size() / sizeof(Id));
+  for (auto [i, id] : llvm::enumerate(ids))
+    id = llvm::support::endian::read<Id, llvm::endianness::little>(
+        bytes.data() + i * sizeof(Id));
+  data.documents.push_back(std::move(ids));
+  return Error::success();
+}
+
+/// Integers of rank 1, one document, or 2, a document a row.
+static Error readArrayTokens(StringRef path, TokenData &data) {
+  CodedErrors errors;
+  llvm::FailureOr<NpyArray> array = readNpy(path, errors);
+  if (failed(array))
+    return badFile(path, errors.get().front().getMessage());
+  size_t rank = array->shape.size();
+  HostTensor ids;
+  if (rank < 1 || rank > 2)
+    return badFile(path, "token ids of rank " + llvm::Twine(rank) +
+                             "; 1 or 2 is needed [FFN-D202]");
+  if (Error error = ids.assign(*array, {0, 64, 1}, path))
+    return error;
+  llvm::ArrayRef<int64_t> rest = ids.as<int64_t>();
+  if (llvm::any_of(rest, [](int64_t id) { return id < 0; }))
+    return badFile(path, "a token id is negative [FFN-D202]");
+  size_t length = rank == 1 ? rest.size() : array->shape[1];
+  for (; !rest.empty(); rest = rest.drop_front(length))
+    data.documents.emplace_back(rest.begin(), rest.begin() + length);
+  return Error::success();
+}
+
 static Error readFile(StringRef path, const Tokenizer &tokenizer,
                       uint64_t maxDocuments, TokenData &data) {
+  if (path.ends_with(".npy"))
+    return readArrayTokens(path, data);
   auto buffer = llvm::MemoryBuffer::getFile(path);
   if (!buffer)
     return badFile(path, buffer.getError().message() + " [FFN-D203]");
   StringRef rest = (*buffer)->getBuffer();
   if (path.ends_with(".json"))
-    return readTokens(path, rest, tokenizer, data);
+    return readTokens(path, rest, data);
+  if (path.ends_with(".u16") || path.ends_with(".bin"))
+    return readRawTokens<uint16_t>(path, rest, data);
+  if (path.ends_with(".u32"))
+    return readRawTokens<uint32_t>(path, rest, data);
   while (!rest.empty() &&
          (!maxDocuments || data.documents.size() < maxDocuments)) {
     size_t end = rest.find(kSeparator);
@@ -72,24 +140,29 @@ static Error readFile(StringRef path, const Tokenizer &tokenizer,
   return Error::success();
 }
 
+Expected<std::vector<std::string>> mlir::ffn::listDataFiles(StringRef path) {
+  if (!llvm::sys::fs::is_directory(path))
+    return std::vector<std::string>{path.str()};
+  std::vector<std::string> files;
+  std::error_code code;
+  for (llvm::sys::fs::directory_iterator it(path, code), end;
+       it != end && !code; it.increment(code))
+    if (llvm::sys::fs::is_regular_file(it->path()))
+      files.push_back(it->path());
+  if (code)
+    return badFile(path, code.message() + " [FFN-D203]");
+  llvm::sort(files);
+  return files;
+}
+
 Expected<TokenData> mlir::ffn::loadTokenData(StringRef path,
                                              const Tokenizer &tokenizer,
                                              uint64_t maxDocuments) {
   TokenData data;
-  std::vector<std::string> files;
-  if (llvm::sys::fs::is_directory(path)) {
-    std::error_code code;
-    for (llvm::sys::fs::directory_iterator it(path, code), end;
-         it != end && !code; it.increment(code))
-      if (llvm::sys::fs::is_regular_file(it->path()))
-        files.push_back(it->path());
-    if (code)
-      return badFile(path, code.message() + " [FFN-D203]");
-    llvm::sort(files);
-  } else {
-    files.push_back(path.str());
-  }
-  for (const std::string &file : files)
+  Expected<std::vector<std::string>> files = listDataFiles(path);
+  if (!files)
+    return files.takeError();
+  for (const std::string &file : *files)
     if (Error error = readFile(file, tokenizer, maxDocuments, data))
       return std::move(error);
   if (maxDocuments && data.documents.size() > maxDocuments)

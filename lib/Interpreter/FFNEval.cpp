@@ -9,7 +9,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Interpreter/TensorOps.h"
 #include <cmath>
 
@@ -105,41 +105,62 @@ struct LinearEval
   }
 };
 
+/// Activations of the hidden layer, as `ffn.hidden` defines them.
+template <typename Op>
+FailureOr<EvalTensor> evaluateHidden(Op ffn, EvalState &state) {
+  Operation *op = ffn;
+  FailureOr<EvalTensor> x = operand(op, state, ffn.getInput());
+  FailureOr<EvalTensor> up = operand(op, state, ffn.getUp());
+  FailureOr<EvalTensor> gate = optional(op, state, ffn.getGate());
+  FailureOr<EvalTensor> upBias = optional(op, state, ffn.getUpBias());
+  FailureOr<EvalTensor> gateBias = optional(op, state, ffn.getGateBias());
+  if (failed(x) || failed(up) || failed(gate) || failed(upBias) ||
+      failed(gateBias))
+    return failure();
+  FailureOr<EvalTensor> hidden = linearTensors(op, state, *x, *up, *upBias);
+  if (failed(hidden))
+    return failure();
+  MutableArrayRef<double> h = hidden->mutableFloats();
+  Activation kind = ffn.getActivation();
+  if (gate->isNull()) {
+    for (double &v : h)
+      v = activate(kind, v);
+    return hidden;
+  }
+  FailureOr<EvalTensor> gated = linearTensors(op, state, *x, *gate, *gateBias);
+  if (failed(gated))
+    return failure();
+  if (gated->getShape() != hidden->getShape())
+    return evalError(op, "E102", "gate and up differ in width");
+  for (auto [v, g] : llvm::zip(h, gated->floats()))
+    v = activate(kind, g) * v;
+  return hidden;
+}
+
 struct FeedForwardEval
     : public EvaluableOpInterface::ExternalModel<FeedForwardEval,
                                                  FeedForwardOp> {
   LogicalResult evaluate(Operation *op, EvalState &state) const {
     auto ffn = llvm::cast<FeedForwardOp>(op);
-    FailureOr<EvalTensor> x = operand(op, state, ffn.getInput());
-    FailureOr<EvalTensor> up = operand(op, state, ffn.getUp());
-    FailureOr<EvalTensor> gate = optional(op, state, ffn.getGate());
+    FailureOr<EvalTensor> hidden = evaluateHidden(ffn, state);
     FailureOr<EvalTensor> down = operand(op, state, ffn.getDown());
-    FailureOr<EvalTensor> upBias = optional(op, state, ffn.getUpBias());
-    FailureOr<EvalTensor> gateBias = optional(op, state, ffn.getGateBias());
-    FailureOr<EvalTensor> downBias = optional(op, state, ffn.getDownBias());
-    if (failed(x) || failed(up) || failed(gate) || failed(down) ||
-        failed(upBias) || failed(gateBias) || failed(downBias))
+    FailureOr<EvalTensor> bias = optional(op, state, ffn.getDownBias());
+    if (failed(hidden) || failed(down) || failed(bias))
       return failure();
-    FailureOr<EvalTensor> hidden = linearTensors(op, state, *x, *up, *upBias);
-    if (failed(hidden))
-      return failure();
-    MutableArrayRef<double> h = hidden->mutableFloats();
-    Activation kind = ffn.getActivation();
-    if (gate->isNull()) {
-      for (double &v : h)
-        v = activate(kind, v);
-    } else {
-      FailureOr<EvalTensor> gated =
-          linearTensors(op, state, *x, *gate, *gateBias);
-      if (failed(gated))
-        return failure();
-      if (gated->getShape() != hidden->getShape())
-        return evalError(op, "E102", "gate and up differ in width");
-      for (auto [v, g] : llvm::zip(h, gated->floats()))
-        v = activate(kind, g) * v;
-    }
-    return give(op, state, linearTensors(op, state, *hidden, *down, *downBias));
+    return give(op, state, linearTensors(op, state, *hidden, *down, *bias));
   }
+};
+
+struct HiddenEval
+    : public EvaluableOpInterface::ExternalModel<HiddenEval, HiddenOp> {
+  LogicalResult evaluate(Operation *op, EvalState &state) const {
+    return give(op, state, evaluateHidden(llvm::cast<HiddenOp>(op), state));
+  }
+};
+
+struct ObserveEval
+    : public EvaluableOpInterface::ExternalModel<ObserveEval, ObserveOp> {
+  LogicalResult evaluate(Operation *, EvalState &) const { return success(); }
 };
 
 struct AttentionEval
@@ -395,6 +416,8 @@ void mlir::ffn::registerFFNEvaluation(DialectRegistry &registry) {
     NormOp::attachInterface<NormEval>(*ctx);
     LinearOp::attachInterface<LinearEval>(*ctx);
     FeedForwardOp::attachInterface<FeedForwardEval>(*ctx);
+    HiddenOp::attachInterface<HiddenEval>(*ctx);
+    ObserveOp::attachInterface<ObserveEval>(*ctx);
     AttentionOp::attachInterface<AttentionEval>(*ctx);
     EmbeddingOp::attachInterface<EmbeddingEval>(*ctx);
     GatherRowsOp::attachInterface<GatherRowsEval>(*ctx);

@@ -13,6 +13,7 @@
 #include "ffn-mlir/Ops/OpTable.h"
 #include "ffn-mlir/Ops/Passes.h"
 #include "ffn-mlir/Pipelines/Fusion.h"
+#include "ffn-mlir/Profile/Profile.h"
 #include "ffn-mlir/Target/CPU/Codegen.h"
 #include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -50,4 +51,5 @@ void mlir::ffn::registerAllPasses() {
   registerShapePasses();
   registerFFNPasses();
   registerFusionPipeline();
+  registerPassProbes();
 }

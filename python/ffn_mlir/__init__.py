@@ -19,6 +19,7 @@ from ._compile import compile  # noqa: A004
 from ._errors import Diagnostic, Error
 from ._model import Model, ModelInfo, Session, Value, load
 from ._module import Module, PassManager, inspect, load_onnx, parse_module
+from ._profile import Profile, profile
 from ._search import Evaluator, SearchResult, Sublayer
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ModelInfo",
     "Module",
     "PassManager",
+    "Profile",
     "SearchResult",
     "Session",
     "Sublayer",
@@ -41,5 +43,6 @@ __all__ = [
     "load",
     "load_onnx",
     "parse_module",
+    "profile",
     "random_inputs",
 ]

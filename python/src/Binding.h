@@ -73,6 +73,8 @@ std::mutex &getCompileMutex();
 void bindCompiler(nanobind::module_ &m);
 /// The float64 reference interpreter.
 void bindInterpreter(nanobind::module_ &m);
+/// Profiles: making and reading them.
+void bindProfile(nanobind::module_ &m);
 /// Models without some of their sublayers.
 void bindSearch(nanobind::module_ &m);
 /// Compiled models: loading, signature, sessions.

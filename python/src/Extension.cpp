@@ -254,6 +254,7 @@ NB_MODULE(_ffn_mlir, m) {
   m.def("check_pipeline", &checkPipeline, nb::arg("text"));
   bindCompiler(m);
   bindInterpreter(m);
+  bindProfile(m);
   bindRuntime(m);
   bindSearch(m);
   nb::register_exception_translator(

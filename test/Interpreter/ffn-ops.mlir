@@ -1,7 +1,7 @@
 // RUN: ffn-interpret %s --print | FileCheck %s
 
 // Two rows [3, 4] and [0, 0] through every compute operation.
-func.func @main() -> (tensor<2x2xf32>, tensor<2x2xf32>, tensor<2x3xf32>, tensor<2x2xf32>, tensor<2x2xf32>, tensor<1x2x2x1xf32>, tensor<3x2xf32>, tensor<2x2xf32>) {
+func.func @main() -> (tensor<2x2xf32>, tensor<2x2xf32>, tensor<2x3xf32>, tensor<2x2xf32>, tensor<2x2xf32>, tensor<1x2x2x1xf32>, tensor<3x2xf32>, tensor<2x2xf32>, tensor<2x3xf32>) {
   %x = ffn.weight dense<[[3.0, 4.0], [0.0, 0.0]]> : tensor<2x2xf32>
   %s = ffn.weight dense<[1.0, 2.0]> : tensor<2xf32>
   %b = ffn.weight dense<[0.0, 0.5]> : tensor<2xf32>
@@ -40,5 +40,9 @@ func.func @main() -> (tensor<2x2xf32>, tensor<2x2xf32>, tensor<2x3xf32>, tensor<
   %emb = ffn.embedding %ids, %x : tensor<3xi64>, tensor<2x2xf32> -> tensor<3x2xf32>
   // CHECK: 7 'result7' f32 [2, 2] : 3 8 0 0
   %cols = ffn.scale_cols %x, %s : tensor<2x2xf32>, tensor<2xf32>
-  return %rms, %layer, %linear, %gated, %sub, %att, %emb, %cols : tensor<2x2xf32>, tensor<2x2xf32>, tensor<2x3xf32>, tensor<2x2xf32>, tensor<2x2xf32>, tensor<1x2x2x1xf32>, tensor<3x2xf32>, tensor<2x2xf32>
+  // relu([3, 4, 7]) * [3, 4, 8]; a probe passes by.
+  // CHECK: 8 'result8' f32 [2, 3] : 9 16 56 0 0 0
+  %hidden = ffn.hidden relu %x up %w gate %w up_bias %wb : (tensor<2x2xf32>, tensor<3x2xf32>, tensor<3x2xf32>, tensor<3xf32>) -> tensor<2x3xf32>
+  ffn.observe "mlp/ffn.hidden" %hidden : tensor<2x3xf32>
+  return %rms, %layer, %linear, %gated, %sub, %att, %emb, %cols, %hidden : tensor<2x2xf32>, tensor<2x2xf32>, tensor<2x3xf32>, tensor<2x2xf32>, tensor<2x2xf32>, tensor<1x2x2x1xf32>, tensor<3x2xf32>, tensor<2x2xf32>, tensor<2x3xf32>
 }

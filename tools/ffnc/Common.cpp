@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "Interrupt.h"
 #include "Native.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -11,6 +12,7 @@
 #include "llvm/Support/raw_ostream.h"
 #include <cmath>
 #include <csignal>
+#include <cstring>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -118,9 +120,12 @@ int mlir::ffn::driver::fail(llvm::Error error, int code) {
 /// The one temporary folder, for the signal handler.
 static char temporaryFolder[4096];
 volatile int mlir::ffn::driver::childProcess = 0;
+static const char *volatile interruptMessage = nullptr;
 
 /// Calls only what a signal handler may call.
 static void onInterrupt(int signal) {
+  if (const char *text = interruptMessage)
+    (void)!write(STDERR_FILENO, text, strlen(text));
   if (childProcess) {
     kill(childProcess, SIGKILL);
     waitpid(childProcess, nullptr, 0);
@@ -151,6 +156,10 @@ void mlir::ffn::driver::installInterruptHandlers() {
     // What was started to be deaf to a signal, as under nohup, stays so.
     if (sigaction(number, nullptr, &old) == 0 && old.sa_handler != SIG_IGN)
       sigaction(number, &action, nullptr);
+}
+
+void mlir::ffn::driver::setInterruptMessage(const char *text) {
+  interruptMessage = text;
 }
 
 void mlir::ffn::driver::setTemporaryFolder(StringRef path) {

@@ -39,6 +39,7 @@ EXIT CODES:
   1    bad file, model or data: a message with a code on stderr
   2    wrong use
   4    compare: beyond the limit
+  5    --max-memory cannot be kept
   130, 143  interrupted; temporary files are gone
 )";
 

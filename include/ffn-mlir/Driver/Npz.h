@@ -14,8 +14,9 @@
 
 namespace mlir::ffn {
 
-/// Reads the arrays of a .npz file (stored or deflated, below 4 GiB) by name.
-/// Anything that does not fit the format is an error with FFN-D102; nothing is
+/// Reads the arrays of a .npz file (stored or deflated) by name: up to 4096, of
+/// up to 1 GiB each. Anything that does not fit the format, headers that
+/// contradict the directory and zip bombs are errors with FFN-D102; nothing is
 /// allocated by a declared size that the compressed bytes cannot fill.
 llvm::Expected<std::map<std::string, NpyArray>> readNpz(llvm::StringRef path);
 /// The same from the bytes of a file that `where` names.

@@ -18,9 +18,15 @@ struct TokenData {
   uint64_t characters = 0, bytes = 0;
 };
 
-/// Reads `path`: a `.json` file is a list of token-id lists, anything else is
-/// text with documents separated by `<|endoftext|>`. A folder is read file by
-/// file in name order. `maxDocuments` 0 means all.
+/// The regular files of a folder in name order, or `path` itself where it is no
+/// folder. The error is FFN-D203.
+llvm::Expected<std::vector<std::string>> listDataFiles(llvm::StringRef path);
+
+/// Reads `path`: a `.json` file is a list of token-id lists, `.u16`, `.bin` and
+/// `.u32` are raw little-endian ids, an `.npy` holds integers (a row is a
+/// document), anything else is text with documents separated by
+/// `<|endoftext|>`. A folder is read file by file in name order. `maxDocuments`
+/// 0 means all.
 llvm::Expected<TokenData> loadTokenData(llvm::StringRef path,
                                         const Tokenizer &tokenizer,
                                         uint64_t maxDocuments = 0);

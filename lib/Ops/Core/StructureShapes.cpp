@@ -6,7 +6,7 @@
 
 #include "StructureShapes.h"
 #include "Constants.h"
-#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Ops/ShapeHelpers.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -201,6 +201,10 @@ LogicalResult ffn::computeStructureShapes(
         .Case([&](FeedForwardOp ffn) {
           results[0].dims =
               withLast(lookup(ffn.getInput()).dims, ffn.getDown(), 0);
+        })
+        .Case([&](HiddenOp hidden) {
+          results[0].dims =
+              withLast(lookup(hidden.getInput()).dims, hidden.getUp(), 0);
         })
         .Case([&](AttentionOp attention) {
           computeAttention(attention, lookup, results[0]);

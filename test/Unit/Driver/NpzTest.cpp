@@ -21,6 +21,11 @@ struct Form {
   uint32_t method = 0;
   int64_t sizeChange = 0;
   uint32_t crcChange = 0, flags = 0, offsetChange = 0, entries = 1;
+  /// Of the header in front of the data alone.
+  uint32_t localMethod = 0, localCrc = 0;
+  char localName = 'a';
+  /// Elements of the array.
+  int64_t elements = 1000;
 };
 
 std::string deflated(const std::string &data) {
@@ -40,8 +45,8 @@ std::string deflated(const std::string &data) {
 std::string archive(const Form &form) {
   NpyArray array;
   array.itemSize = 4;
-  array.shape = {1000};
-  array.data.assign(4000, 0);
+  array.shape = {form.elements};
+  array.data.assign(4 * form.elements, 0);
   std::string data = encodeNpy(array);
   std::string packed = form.method == 8 ? deflated(data) : data;
   uint32_t crc =
@@ -49,10 +54,16 @@ std::string archive(const Form &form) {
       form.crcChange;
   std::string name = "a.npy", out;
   put(out, 0x04034b50, 4);
-  put(out, 0, 22);
+  put(out, 0, 2);
+  put(out, form.flags, 2);
+  put(out, form.method + form.localMethod, 2);
+  put(out, 0, 4);
+  put(out, crc + form.localCrc, 4);
+  put(out, packed.size(), 4);
+  put(out, data.size() + form.sizeChange, 4);
   put(out, name.size(), 2);
   put(out, 0, 2);
-  out += name + packed;
+  out += form.localName + name.substr(1) + packed;
   size_t directory = out.size();
   for (uint32_t i = 0; i < form.entries; ++i) {
     put(out, 0x02014b50, 4);
@@ -132,6 +143,39 @@ TEST(Npz, RefusesDamage) {
     form.sizeChange = change;
     refuses(form, change > 1000 ? "as large" : "inflate");
   }
+}
+
+TEST(Npz, HeadersAndDirectoryAgree) {
+  auto refuses = [](const Form &form) {
+    std::string error = errorOf(archive(form));
+    EXPECT_NE(error.find("directory says"), std::string::npos) << error;
+  };
+  Form form;
+  form.localMethod = 8;
+  refuses(form);
+  form = {};
+  form.localCrc = 1;
+  refuses(form);
+  form = {};
+  form.localName = 'b';
+  refuses(form);
+}
+
+TEST(Npz, RefusesBombs) {
+  // Deflate makes a thousand bytes of one: legal for 60 MB, not for 80.
+  Form form;
+  form.method = 8;
+  form.elements = 15'000'000;
+  EXPECT_EQ(errorOf(archive(form)), "");
+  form.elements = 20'000'000;
+  EXPECT_NE(errorOf(archive(form)).find("200-fold"), std::string::npos);
+  form.elements = 1000;
+  form.method = 0;
+  form.sizeChange = (int64_t(1) << 30) + 1;
+  EXPECT_NE(errorOf(archive(form)).find("beyond 1 GiB"), std::string::npos);
+  form = {};
+  form.entries = 4097;
+  EXPECT_NE(errorOf(archive(form)).find("4097 members"), std::string::npos);
 }
 
 TEST(Npz, EveryPrefixAndEveryFlippedByteEnds) {

@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectImplementation.h"
@@ -46,6 +46,10 @@ void FFNDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "ffn-mlir/Dialect/FFN/IR/FFNOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbeOps.cpp.inc"
       >();
   addInterfaces<FFNInlinerInterface>();
 }

@@ -4,7 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "mlir/IR/Builders.h"
 
 using namespace mlir;
@@ -198,6 +198,39 @@ SmallVector<Value> FeedForwardOp::getWeightOperands() {
   SmallVector<Value> weights;
   for (Value value : {getUp(), getGate(), getDown(), getUpBias(), getGateBias(),
                       getDownBias()})
+    if (value)
+      weights.push_back(value);
+  return weights;
+}
+
+int64_t HiddenOp::getHiddenWidth() { return ranked(getUp()).getDimSize(0); }
+
+int64_t HiddenOp::getInputWidth() { return ranked(getUp()).getDimSize(1); }
+
+LogicalResult HiddenOp::verify() {
+  if (ranked(getUp()).getRank() != 2)
+    return emitOpError("up must be a matrix, is ") << getUp().getType();
+  int64_t m = getHiddenWidth(), d = getInputWidth(), out = lastDim(getResult());
+  if (failed(checkMatrix(*this, getUp(), "up", m, lastDim(getInput()))) ||
+      failed(checkMatrix(*this, getGate(), "gate", m, d)) ||
+      failed(checkVector(*this, getUpBias(), "up_bias", m)) ||
+      failed(checkVector(*this, getGateBias(), "gate_bias", m)))
+    return failure();
+  if (!ShapedType::isDynamic(out) && out != m)
+    return emitOpError("result has width ")
+           << out << ", the hidden layer " << m;
+  if (getGateBias() && !getGate())
+    return emitOpError("has a gate_bias but no gate");
+  return success();
+}
+
+uint64_t HiddenOp::getFlopsPerToken() {
+  return 2 * (elementCount(getUp()) + elementCount(getGate()));
+}
+
+SmallVector<Value> HiddenOp::getWeightOperands() {
+  SmallVector<Value> weights;
+  for (Value value : {getUp(), getGate(), getUpBias(), getGateBias()})
     if (value)
       weights.push_back(value);
   return weights;

@@ -6,7 +6,7 @@
 
 #include "DecomposeWeights.h"
 #include "NodeUtils.h"
-#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "mlir/IR/PatternMatch.h"
 #include <limits>
@@ -50,6 +50,7 @@ private:
   Value lower(NormOp op);
   Value lower(LinearOp op);
   Value lower(FeedForwardOp op);
+  template <typename Op> Value hidden(Op op);
   Value lower(AttentionOp op);
   Value lower(EmbeddingOp op);
   void lower(SublayerOp op);
@@ -258,31 +259,35 @@ Value Decomposer::activate(Location loc, Activation kind, Value x) {
   return x;
 }
 
-Value Decomposer::lower(FeedForwardOp op) {
-  // Raise fused the locations of the linears: up, gate, down.
-  Location inner = rewriter.getUnknownLoc();
-  SmallVector<Location> locations{inner, inner, op.getLoc()};
-  if (auto fused = llvm::dyn_cast<FusedLoc>(op.getLoc())) {
+/// Raise fused the locations of the linears: up, gate, down.
+static SmallVector<Location> getLinearLocations(Operation *op) {
+  Location inner = UnknownLoc::get(op->getContext());
+  if (auto fused = llvm::dyn_cast<FusedLoc>(op->getLoc())) {
     ArrayRef<Location> parts = fused.getLocations();
     if (parts.size() >= 2)
-      locations = {parts.front(), parts.size() > 2 ? parts[1] : inner,
-                   parts.back()};
+      return {parts.front(), parts.size() > 2 ? parts[1] : inner, parts.back()};
   }
-  RankedTensorType hidden =
+  return {inner, inner, op->getLoc()};
+}
+
+template <typename Op> Value Decomposer::hidden(Op op) {
+  Location inner = rewriter.getUnknownLoc();
+  SmallVector<Location> locations = getLinearLocations(op);
+  RankedTensorType type =
       withLastDim(ranked(op.getInput()), op.getHiddenWidth());
   Value up =
-      linear(locations[0], op.getInput(), op.getUp(), op.getUpBias(), hidden);
-  Value activated;
-  if (op.isGated()) {
-    Value gate = linear(locations[1], op.getInput(), op.getGate(),
-                        op.getGateBias(), hidden);
-    activated = node(inner, "Mul", hidden,
-                     {activate(inner, op.getActivation(), gate), up});
-  } else {
-    activated = activate(inner, op.getActivation(), up);
-  }
-  return linear(locations[2], activated, op.getDown(), op.getDownBias(),
-                op.getType());
+      linear(locations[0], op.getInput(), op.getUp(), op.getUpBias(), type);
+  if (!op.isGated())
+    return activate(inner, op.getActivation(), up);
+  Value gate =
+      linear(locations[1], op.getInput(), op.getGate(), op.getGateBias(), type);
+  return node(inner, "Mul", type,
+              {activate(inner, op.getActivation(), gate), up});
+}
+
+Value Decomposer::lower(FeedForwardOp op) {
+  return linear(getLinearLocations(op)[2], hidden(op), op.getDown(),
+                op.getDownBias(), op.getType());
 }
 
 Value Decomposer::repeatHeads(Location loc, Value value, int64_t heads) {
@@ -405,6 +410,10 @@ void Decomposer::lower(SublayerOp op) {
 
 LogicalResult Decomposer::decompose(Operation *op) {
   rewriter.setInsertionPoint(op);
+  if (llvm::isa<ObserveOp>(op)) {
+    rewriter.eraseOp(op);
+    return success();
+  }
   if (auto sublayer = llvm::dyn_cast<SublayerOp>(op)) {
     lower(sublayer);
     return success();
@@ -416,6 +425,8 @@ LogicalResult Decomposer::decompose(Operation *op) {
     result = lower(linear);
   else if (auto network = llvm::dyn_cast<FeedForwardOp>(op))
     result = lower(network);
+  else if (auto layer = llvm::dyn_cast<HiddenOp>(op))
+    result = hidden(layer);
   else if (auto attention = llvm::dyn_cast<AttentionOp>(op))
     result = lower(attention);
   else if (auto embedding = llvm::dyn_cast<EmbeddingOp>(op))
@@ -442,8 +453,10 @@ static LogicalResult checkOp(Operation *op, int64_t opset) {
            << what.str() << " needs opset " << version << ", the model has "
            << opset << " [FFN-E203]";
   };
-  if (auto network = llvm::dyn_cast<FeedForwardOp>(op);
-      network && network.getActivation() == Activation::GeluErf)
+  auto network = llvm::dyn_cast<FeedForwardOp>(op);
+  auto layer = llvm::dyn_cast<HiddenOp>(op);
+  if ((network && network.getActivation() == Activation::GeluErf) ||
+      (layer && layer.getActivation() == Activation::GeluErf))
     return needs(9, "the exact GELU");
   if (auto attention = llvm::dyn_cast<AttentionOp>(op)) {
     if (attention.getCausal())
@@ -463,7 +476,8 @@ struct Decompose : mlir::ffn::impl::FFNDecomposeBase<Decompose> {
     SmallVector<Operation *> ops;
     bool ok = true;
     module.walk<WalkOrder::PostOrder>([&](Operation *op) {
-      if (!llvm::isa<SublayerOp>(op) && !llvm::isa<ComputeOpInterface>(op))
+      if (!llvm::isa<SublayerOp, ObserveOp>(op) &&
+          !llvm::isa<ComputeOpInterface>(op))
         return;
       ok &= succeeded(checkOp(op, opset));
       ops.push_back(op);

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -309,6 +310,26 @@ Value assignLinear(OpBuilder &builder, LinearOp op, Level level,
       buildGemm(rows, level, rows.matrix, projection, residual));
 }
 
+/// The rows of the hidden layer that `rows` gives, as a matrix.
+template <typename Op> Value buildHidden(Rows &rows, Op op, Level level) {
+  Projection up;
+  up.activation = op.getActivation();
+  if (op.isGated()) {
+    up.weights = {op.getGate(), op.getUp()};
+    if (op.getGateBias() || op.getUpBias()) {
+      for (Value bias : {op.getGateBias(), op.getUpBias()})
+        up.biases.push_back(
+            bias ? bias
+                 : zeroVector(rows.builder, rows.loc, op.getHiddenWidth()));
+    }
+  } else {
+    up.weights = {op.getUp()};
+    if (op.getUpBias())
+      up.biases = {op.getUpBias()};
+  }
+  return buildGemm(rows, level, rows.matrix, up, Value());
+}
+
 Value assignFeedForward(OpBuilder &builder, FeedForwardOp op, Level level,
                         Value residual) {
   if (!canServe(op.getInput(), op.getWeightOperands()) ||
@@ -317,26 +338,13 @@ Value assignFeedForward(OpBuilder &builder, FeedForwardOp op, Level level,
   Location loc = op.getLoc();
   Value x = withWidth(builder, loc, op.getInput(), op.getInputWidth());
   Rows rows(builder, loc, x);
-  Projection up, down;
-  up.activation = op.getActivation();
-  if (op.isGated()) {
-    up.weights = {op.getGate(), op.getUp()};
-    if (op.getGateBias() || op.getUpBias()) {
-      for (Value bias : {op.getGateBias(), op.getUpBias()})
-        up.biases.push_back(
-            bias ? bias : zeroVector(builder, loc, op.getHiddenWidth()));
-    }
-  } else {
-    up.weights = {op.getUp()};
-    if (op.getUpBias())
-      up.biases = {op.getUpBias()};
-  }
+  Projection down;
   down.weights = {op.getDown()};
   if (op.getDownBias())
     down.biases = {op.getDownBias()};
   if (residual)
     residual = Rows(builder, loc, residual).matrix;
-  Value hidden = buildGemm(rows, level, rows.matrix, up, Value());
+  Value hidden = buildHidden(rows, op, level);
   return rows.restore(buildGemm(rows, level, hidden, down, residual));
 }
 
@@ -390,6 +398,22 @@ struct FeedForwardPattern : AssignPattern<FeedForwardOp> {
     if (!value)
       return rewriter.notifyMatchFailure(op, "types or runtime weights");
     rewriter.replaceOp(op, castTo(rewriter, op.getLoc(), value, op.getType()));
+    return success();
+  }
+};
+
+struct HiddenPattern : AssignPattern<HiddenOp> {
+  using AssignPattern::AssignPattern;
+  LogicalResult matchAndRewrite(HiddenOp op,
+                                PatternRewriter &rewriter) const override {
+    if (!canServe(op.getInput(), op.getWeightOperands()) ||
+        !isF32Tensor(op.getType()))
+      return rewriter.notifyMatchFailure(op, "types or runtime weights");
+    Location loc = op.getLoc();
+    Rows rows(rewriter, loc,
+              withWidth(rewriter, loc, op.getInput(), op.getInputWidth()));
+    Value value = rows.restore(buildHidden(rows, op, level));
+    rewriter.replaceOp(op, castTo(rewriter, loc, value, op.getType()));
     return success();
   }
 };
@@ -643,8 +667,8 @@ private:
 void cpu::populateAssignKernelsPatterns(RewritePatternSet &patterns,
                                         Level level) {
   MLIRContext *ctx = patterns.getContext();
-  patterns.add<SublayerPattern, LinearPattern, FeedForwardPattern, NormPattern,
-               AttentionPattern>(ctx, level);
+  patterns.add<SublayerPattern, LinearPattern, FeedForwardPattern,
+               HiddenPattern, NormPattern, AttentionPattern>(ctx, level);
 }
 
 std::unique_ptr<Pass> cpu::createAssignKernelsPass(Level level) {

@@ -369,6 +369,36 @@ def FFN_FeedForwardOp : FFN_ComputeOp<"feed_forward", [AttrSizedOperandSegments]
   }];
 }
 
+def FFN_HiddenOp : FFN_ComputeOp<"hidden", [AttrSizedOperandSegments]> {
+  let summary = "The hidden layer of a feed-forward network";
+  let description = [{
+    plain: `a(up(x))`; gated: `a(gate(x)) * up(x)`, operands as those of
+    `ffn.feed_forward`. An `ffn.linear` of it by `down` is the whole network, to
+    the bit, so that a program that shows the hidden vector computes what the
+    network computes.
+
+    ```mlir
+    %h = ffn.hidden silu %n up %u gate %g : (tensor<?x?x64xf32>, tensor<172x64xf32>, tensor<172x64xf32>) -> tensor<?x?x172xf32>
+    ```
+  }];
+  let arguments = (ins AnyTensor:$input, AnyStaticShapeTensor:$up, Optional<AnyStaticShapeTensor>:$gate,
+                       Optional<AnyStaticShapeTensor>:$up_bias, Optional<AnyStaticShapeTensor>:$gate_bias,
+                       FFN_ActivationAttr:$activation);
+  let results = (outs AnyTensor:$result);
+  let assemblyFormat = [{
+    $activation $input `up` $up (`gate` $gate^)? (`up_bias` $up_bias^)? (`gate_bias` $gate_bias^)?
+    attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    bool isGated() { return static_cast<bool>(getGate()); }
+    /// Width of the hidden layer, m.
+    int64_t getHiddenWidth();
+    /// Width of the input, d.
+    int64_t getInputWidth();
+  }];
+}
+
 def FFN_AttentionOp : FFN_ComputeOp<"attention"> {
   let summary = "Scaled dot-product attention over projected heads";
   let description = [{
@@ -395,6 +425,25 @@ def FFN_EmbeddingOp : FFN_ComputeOp<"embedding"> {
   let results = (outs AnyTensor:$result);
   let assemblyFormat = "$ids `,` $table attr-dict `:` type($ids) `,` type($table) `->` type($result)";
   let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Probes
+//===----------------------------------------------------------------------===//
+
+def FFN_ObserveOp : FFN_Op<"observe", [MemoryEffects<[MemWrite]>]> {
+  let summary = "A probe: the value is one that a profile measures";
+  let description = [{
+    `site` names what is measured: the sublayer, a slash, and the place in it.
+    `ffnc profile` turns probes into results of the program that it compiles;
+    any other compiler, the interpreter and `ffn-decompose` pass them by.
+
+    ```mlir
+    ffn.observe "model.layers.0.mlp/ffn.hidden" %h : tensor<?x?x172xf32>
+    ```
+  }];
+  let arguments = (ins StrAttr:$site, AnyTensor:$value);
+  let assemblyFormat = "$site $value attr-dict `:` type($value)";
 }
 
 #endif // FFN_MLIR_DIALECT_FFN_IR_FFN_TD
