@@ -30,19 +30,6 @@ bool mlir::ffn::needsTargets(LogitMetric metric) {
   return metric == LogitMetric::NLL || metric == LogitMetric::Error;
 }
 
-/// log softmax in float64.
-static void logSoftmax(ArrayRef<float> logits, std::vector<double> &result) {
-  double top = -std::numeric_limits<double>::infinity(), sum = 0;
-  for (float x : logits)
-    top = std::max<double>(top, x);
-  result.resize(logits.size());
-  for (float x : logits)
-    sum += std::exp(x - top);
-  double shift = top + std::log(sum);
-  for (auto [out, x] : llvm::zip_equal(result, logits))
-    out = x - shift;
-}
-
 /// Sum over the classes of one row; terms of probability zero are zero.
 static double jensenShannon(ArrayRef<double> p, ArrayRef<double> q,
                             bool reverse) {

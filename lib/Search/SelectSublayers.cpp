@@ -75,6 +75,7 @@ private:
   LogicalResult setBudget(Evaluator &evaluator, size_t candidates);
   std::string explain(const LayerSearchResult &found,
                       const StagedSublayer &sublayer, unsigned i) const;
+  void keep(SublayerOp op, const Twine &why);
   SmallVector<std::string> report(const StagedModel &model,
                                   const LayerSearchResult &found,
                                   size_t candidates);
@@ -214,6 +215,14 @@ std::string Selection::explain(const LayerSearchResult &found,
   return "others matter less";
 }
 
+void Selection::keep(SublayerOp op, const Twine &why) {
+  SmallVector<const void *> subjects;
+  for (unsigned addend = 0; addend < op.getNumAddends(); ++addend)
+    subjects.push_back(getAddendOperand(op, addend));
+  given.log->kept(subjects, op)
+      << given.method << ": '" << nameOf(op) << "' stays: " << why;
+}
+
 SmallVector<std::string> Selection::report(const StagedModel &model,
                                            const LayerSearchResult &found,
                                            size_t candidates) {
@@ -232,9 +241,7 @@ SmallVector<std::string> Selection::report(const StagedModel &model,
   }
   for (auto [i, op] : llvm::enumerate(ops))
     if (!removed.test(i))
-      op.emitRemark(given.method)
-          << ": '" << nameOf(op)
-          << "' stays: " << explain(found, model.getSublayers()[i], i);
+      keep(op, explain(found, model.getSublayers()[i], i));
   InFlightDiagnostic summary = module.emitRemark(given.method);
   summary << ": " << static_cast<unsigned>(found.steps.size()) << " of "
           << static_cast<unsigned>(candidates)
@@ -252,8 +259,7 @@ Selection::run(llvm::function_ref<std::string(SublayerOp)> whyFixed) {
   if (!given.count && !given.ratio && !given.parameters && !given.flops &&
       !given.latency) {
     for (SublayerOp op : ops)
-      op.emitRemark(given.method)
-          << ": '" << nameOf(op) << "' stays: the budget is nothing";
+      keep(op, "the budget is nothing");
     return SmallVector<std::string>();
   }
   if (failed(loadSamples()))

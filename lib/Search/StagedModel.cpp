@@ -106,6 +106,8 @@ StagedModel::compile(ModuleOp module, const StagedModelOptions &options) {
   model->arguments = std::move(cut->arguments);
   model->results = std::move(cut->results);
   model->numValues = cut->numValues;
+  for (const Artefact::Value &value : getModelSignature(module).outputs)
+    model->resultNames.push_back(value.name);
   llvm::SmallString<128> folder;
   if (std::error_code code =
           llvm::sys::fs::createUniqueDirectory("ffn-stages", folder)) {

@@ -59,6 +59,7 @@ void DiagnosticPrinter::handle(Diagnostic &diagnostic) {
   entry.severity = diagnostic.getSeverity();
   entry.message = diagnostic.str();
   entry.code = findCode(entry.message).str();
+  entry.candidates = readCandidates(diagnostic);
   if (entry.severity == DiagnosticSeverity::Error)
     ++numErrors;
   bool shown =

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+import pathlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any, Union, overload
 
 from . import _ffn_mlir
+from ._compile import compile
 from ._errors import Error
 from ._model import Model, Session, load
 from ._module import Module, load_onnx
@@ -119,6 +122,12 @@ def _open(model: Comparable) -> Comparable:
     return model
 
 
+#: What models are compared on: a file as ``ffnc eval`` takes it (text, token
+#: lists in JSON, an archive of inputs), lists of token ids, or arrays by name.
+Data = Union[str, "os.PathLike[str]", Sequence[Sequence[int]], Mapping[str, Any]]
+
+
+@overload
 def compare(
     a: Comparable,
     b: Comparable,
@@ -127,16 +136,126 @@ def compare(
     sizes: Mapping[str, int] | None = None,
     seed: int = 0,
     limit: int = 100,
-) -> list[Difference]:
-    """Runs two models on the same inputs; one :class:`Difference` for each output of ``b``.
+) -> list[Difference]: ...
+@overload
+def compare(
+    a: Comparable,
+    b: Comparable,
+    *,
+    data: Data,
+    layers: bool = False,
+    bisect: float | None = None,
+    limits: Mapping[str, float] | None = None,
+    floor: float = 0.01,
+    bound: float = 0.01,
+    threads: int = 0,
+    **reading: Any,
+) -> dict[str, Any]: ...
+def compare(
+    a: Comparable,
+    b: Comparable,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    seed: int = 0,
+    limit: int = 100,
+    data: Data | None = None,
+    layers: bool = False,
+    bisect: float | None = None,
+    limits: Mapping[str, float] | None = None,
+    floor: float = 0.01,
+    bound: float = 0.01,
+    threads: int = 0,
+    **reading: Any,
+) -> list[Difference] | dict[str, Any]:
+    """Runs two models on the same inputs.
 
+    **On one set of inputs**, one :class:`Difference` for each output of ``b``.
     A model is a compiled one (:class:`Model`, or the path of a ``.so``), a
     :class:`Module` or the path of an ``.onnx`` or ``.mlir`` file, which the
     float64 interpreter evaluates, or any function from inputs by name to
     outputs by name. Without ``inputs`` they are random by :func:`random_inputs`
-    (``sizes``, ``seed``, ``limit``). Raises :class:`Error` where one of them
-    fails or ``a`` lacks an output of ``b``.
+    (``sizes``, ``seed``, ``limit``).
+
+    **On data**, the figures of ``ffnc compare --data --json`` as a dictionary:
+    divergence of the logits (nats), same top-1, perplexity or accuracy of both
+    with 95 % intervals over samples, distances of every output, with ``layers``
+    of the hidden state behind every sublayer. Both models are compiled ones,
+    modules or files; the latter are compiled first. ``limits`` maps figures
+    (``"kl"``, ``"top1"``, ``"rel-l2"``, ``"layer-rel-l2"``, ...) to what they may
+    be; the entries of ``"violations"`` name figure and place. With ``bisect``, a
+    relative L2 distance, ``"first"`` is the first sublayer beyond it, from parts
+    of both models alone; these are modules or files then. ``reading``:
+    ``tokenizer``, ``bos``, ``window``, ``stride``, ``whole_file``,
+    ``max_documents``, ``max_samples``, ``labels``, ``batch``, as the flags of
+    ``ffnc compare``. ``threads`` 0: all CPUs.
+
+    Raises :class:`Error` where one of them fails, or they do not fit the data
+    or one another.
     """
+    if data is not None:
+        if inputs is not None or sizes is not None:
+            raise Error("data takes the place of inputs and sizes [FFN-R400]")
+        with tempfile.TemporaryDirectory(prefix="ffn-mlir-") as folder:
+            options = _reading(data, pathlib.Path(folder), reading)
+            if bisect is not None:
+                if layers or limits:
+                    raise Error("bisect stands alone: without layers and limits [FFN-R400]")
+                modules = [_module(model) for model in (a, b)]
+                return json.loads(_ffn_mlir.bisect(options, modules[0]._handle, modules[1]._handle, float(bisect), threads))
+            paths = [_library(model, pathlib.Path(folder, f"{i}.so"), layers) for i, model in enumerate((a, b))]
+            found = json.loads(_ffn_mlir.compare_on_data(options, *paths, threads, floor, bound, dict(limits or {})))
+            if layers and not found["layers"]:
+                raise Error("a compiled model shows no hidden states: give modules or model files, or compile with ffn-expose-hidden [FFN-R400]")
+            return found
+    if reading:
+        raise TypeError(f"compare() got an unexpected keyword argument '{next(iter(reading))}'")
+    return _differences(a, b, inputs, sizes, seed, limit)
+
+
+def _reading(data: Data, folder: pathlib.Path, reading: Mapping[str, Any]) -> _ffn_mlir.EvalOptions:
+    options = _ffn_mlir.EvalOptions()
+    if isinstance(data, (str, os.PathLike)):
+        options.data = os.fspath(data)
+    elif isinstance(data, Mapping):
+        import numpy
+
+        options.data = str(folder / "data.npz")
+        numpy.savez(options.data, **data)
+    else:
+        options.data = str(folder / "data.json")
+        pathlib.Path(options.data).write_text(json.dumps([[int(token) for token in ids] for ids in data]))
+    known = ("tokenizer", "bos", "window", "stride", "whole_file", "max_documents", "max_samples", "labels", "batch")
+    for name, value in reading.items():
+        if name not in known:
+            raise TypeError(f"compare() got an unexpected keyword argument '{name}'")
+        setattr(options, name, os.fspath(value) if name == "tokenizer" else value)
+    return options
+
+
+def _module(model: Comparable) -> Module:
+    if isinstance(model, (str, os.PathLike)) and not os.fspath(model).endswith(".so"):
+        return load_onnx(model)
+    if isinstance(model, Module):
+        return model
+    raise Error("bisect runs models in parts: it needs modules, or .onnx or .mlir files [FFN-R400]")
+
+
+def _library(model: Comparable, path: pathlib.Path, layers: bool) -> str:
+    """The path of the compiled model; with ``layers`` one that returns hidden states, where it is compiled here."""
+    if isinstance(model, Model):
+        return model.path
+    if isinstance(model, (str, os.PathLike)) and os.fspath(model).endswith(".so"):
+        return os.fspath(model)
+    if isinstance(model, (Module, str, os.PathLike)):
+        passes = "ffn-raise,ffn-expose-hidden" if layers else "ffn-raise"
+        return compile(model, path, pipeline=f"builtin.module({passes})")
+    raise Error(f"a {type(model).__name__} cannot be compared on data: a model, a module or a file is needed [FFN-R400]")
+
+
+def _differences(
+    a: Comparable, b: Comparable, inputs: Mapping[str, Any] | None, sizes: Mapping[str, int] | None, seed: int, limit: int
+) -> list[Difference]:
     import numpy
 
     a, b = _open(a), _open(b)

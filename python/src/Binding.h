@@ -69,6 +69,8 @@ nanobind::object fromArray(const mlir::ffn::NpyArray &array);
 /// Linking in the process uses state of the process: one at a time.
 std::mutex &getCompileMutex();
 
+/// Comparisons of compiled models on data.
+void bindComparison(nanobind::module_ &m);
 /// Native code.
 void bindCompiler(nanobind::module_ &m);
 /// The float64 reference interpreter.

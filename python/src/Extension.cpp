@@ -252,6 +252,7 @@ NB_MODULE(_ffn_mlir, m) {
         nb::arg("allow_symlinks"), nb::arg("allow_hardlinks"));
   m.def("parse", &parseModule, nb::arg("text"));
   m.def("check_pipeline", &checkPipeline, nb::arg("text"));
+  bindComparison(m);
   bindCompiler(m);
   bindInterpreter(m);
   bindProfile(m);

@@ -92,3 +92,46 @@ def test_interpreter_on_the_bundled_model():
     runtime = lambda feeds: dict(zip([value.name for value in session.get_outputs()], session.run(None, dict(feeds))))
     (found,) = ffn_mlir.compare(runtime, path, sizes={"batch": 1, "sequence": 4})
     assert found.name == "logits" and 0 < found.relative < 1e-4
+
+
+BUNDLED = ROOT / "examples" / "pycode-lm" / "pycode-lm.onnx"
+PRUNE = "builtin.module(ffn-raise,ffn-prune-sublayers{only=model.layers.5.mlp})"
+
+
+@pytest.fixture(scope="module")
+def pruned():
+    graph = ffn_mlir.load_onnx(BUNDLED)
+    ffn_mlir.PassManager.parse(PRUNE).run(graph)
+    return graph
+
+
+def test_comparison_on_data(pruned, tmp_path):
+    tokens = [list(b"import os\n\ndef main():\n    return os.getcwd()\n"), list(b"class A:\n    pass\n")]
+    found = ffn_mlir.compare(BUNDLED, pruned, data=tokens, layers=True, limits={"kl": 1e-9, "top1": 0.0}, threads=1)
+    assert found["samples"] == 2 and 0 < found["logits"]["kl"] < 5
+    assert [entry["metric"] for entry in found["violations"]] == ["kl"] and not found["equal"]
+    states = {entry["sublayer"]: entry["status"] for entry in found["layers"]}
+    assert states.pop("model.layers.5.mlp") == "removed" and set(states.values()) == {"compared"} and len(states) == 15
+    library = ffn_mlir.compile(BUNDLED, tmp_path / "m.so")
+    same = ffn_mlir.compare(ffn_mlir.load(library), library, data=tokens, limits={"abs": 0, "kl": 0})
+    assert same["equal"] and same["logits"]["a"]["perplexity"] == pytest.approx(found["logits"]["a"]["perplexity"], rel=1e-6)
+
+
+def test_bisect_from_python(pruned):
+    found = ffn_mlir.compare(BUNDLED, pruned, data=[list(b"import sys\n")], bisect=1e-6, threads=1)
+    assert found["first"] == "model.layers.6.self_attn" and found["removed_before"] == ["model.layers.5.mlp"]
+    assert found["runs"] <= math.ceil(math.log2(found["sublayers"])) + 2
+    # The sublayer itself is innocent.
+    assert found["sublayers"] == 15
+
+
+def test_comparison_on_data_refuses(model, pruned, tmp_path):
+    for arguments, code in [(dict(data=[[1, 2]], bisect=0.1), "FFN-R400"), (dict(data=[[1, 2]]), "FFN-D205"), (dict(data=tmp_path / "no"), "FFN-D203"),
+                            (dict(data=[[1, 2]], sizes={}), "FFN-R400"), (dict(data=[[1, 2]], bisect=1.0, layers=True), "FFN-R400")]:
+        with pytest.raises(ffn_mlir.Error) as caught:
+            ffn_mlir.compare(model, model, **arguments)
+        assert caught.value.code == code, arguments
+    with pytest.raises(TypeError):
+        ffn_mlir.compare(model, model, data=[[1, 2]], no_such=1)
+    with pytest.raises(TypeError):
+        ffn_mlir.compare(model, model, window=3)

@@ -6,6 +6,7 @@
 
 #include "Interrupt.h"
 #include "Native.h"
+#include "ffn-mlir/Support/Json.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
@@ -80,23 +81,8 @@ llvm::Expected<Tokenizer> TokenOptions::load() const {
 // Output
 //===----------------------------------------------------------------------===//
 
-static void replaceNonFinite(json::Value &value) {
-  if (json::Object *object = value.getAsObject()) {
-    for (auto &entry : *object)
-      replaceNonFinite(entry.second);
-  } else if (json::Array *array = value.getAsArray()) {
-    for (json::Value &element : *array)
-      replaceNonFinite(element);
-  } else if (value.kind() == json::Value::Number) {
-    std::optional<double> number = value.getAsNumber();
-    if (number && !std::isfinite(*number))
-      value = nullptr;
-  }
-}
-
 void mlir::ffn::driver::printJSON(json::Value value) {
-  replaceNonFinite(value);
-  llvm::outs() << llvm::formatv("{0:2}\n", value);
+  llvm::outs() << printFiniteJSON(std::move(value)) << '\n';
 }
 
 void mlir::ffn::driver::progress(const llvm::Twine &text) {

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "CompareData.h"
 #include "Native.h"
 #include "ffn-mlir/Driver/Npz.h"
 #include "ffn-mlir/Import/Importer.h"
@@ -27,6 +28,8 @@ EXAMPLES:
   ffnc compare model.onnx model.so --dim batch=1,2,5 --dim sequence=1,7,33
   ffnc compare original.so pruned.so --dim batch=1 --dim sequence=64 --tolerance 0.1
   ffnc compare model.onnx model.so --reference onnxruntime.npz
+  ffnc compare model.onnx pruned.onnx --data heldout.txt --layers --max-kl 0.02
+  ffnc compare model.onnx changed.onnx --data heldout.txt --samples 4 --bisect 1e-3
 
 A dimension without --dim is 2. A model file as the first is evaluated in float64 (--native: compiled), as the
 second it is compiled. For each output e(y) = max|y - yA| / max|yA|; integers
@@ -34,6 +37,11 @@ and booleans must be equal. With --reference, an archive with outputs of another
 runtime ("out:NAME" or "NAME") and the inputs that gave them ("in:NAME"), the
 limit for the second model is 4 max(e(reference), 2^-22), and e(reference)
 must be below 1e-3. Exit code 4: beyond the limit.
+
+With --data both are compiled and run on a text, token lists or an archive, as
+'ffnc eval' reads them: divergence of the logits, same greatest logit, quality
+of both, distance of every output. Intervals hold 95 %, from the variance over
+samples. Without a limit (--max-..., --min-...) the exit code is 0.
 )");
 static cl::opt<std::string> first(cl::Positional, cl::Required,
                                   cl::desc("A.so|A.onnx|A.mlir"),
@@ -57,6 +65,8 @@ static cl::opt<double> tolerance("tolerance", cl::init(1e-5),
                                  cl::sub(verb.command));
 static cl::opt<bool> native("native", cl::desc("compile A too"),
                             cl::sub(verb.command));
+
+static DataOptions onData(verb);
 
 namespace {
 /// An output as numbers, wherever it comes from.
@@ -265,6 +275,14 @@ static int compare() {
   installInterruptHandlers();
   if (!(tolerance >= 0))
     return fail("--tolerance is zero or above", Usage);
+  if (std::string wrong = onData.check(); !wrong.empty())
+    return fail(wrong, Usage);
+  if (onData.given()) {
+    if (!source.dims.empty() || !source.files.empty() || !references.empty())
+      return fail("--data takes the place of --dim, --input and --reference",
+                  Usage);
+    return onData.run(first, second, threads, asJson);
+  }
   auto grid = parseDimGrid(source.dims);
   if (!grid)
     return fail(grid.takeError(), Usage);

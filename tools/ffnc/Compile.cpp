@@ -8,6 +8,7 @@
 #include "Native.h"
 #include "ffn-mlir/Export/Exporter.h"
 #include "ffn-mlir/Import/Importer.h"
+#include "ffn-mlir/Search/GateModules.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Pass/PassManager.h"
@@ -33,6 +34,11 @@ EXAMPLES:
 
 The output appears under its name when it is complete, and not at all after an
 error. The names of sublayers are those of 'ffnc inspect'.
+
+Where passes of --pass-pipeline approximate (--gate=auto), both models are timed
+in turns on this machine before anything is written. One that is slower beyond
+doubt is not written: the original is, with a warning that has both times; with
+--require nothing is (exit code 6), with --force it is all the same.
 )");
 static JSONOption asJson(verb);
 static cl::opt<std::string> model(cl::Positional, cl::Required,
@@ -90,6 +96,28 @@ static cl::opt<bool> remarks("remarks",
                              cl::desc("print what the passes did, and why not "
                                       "where they did nothing"),
                              cl::sub(verb.command));
+static cl::opt<std::string>
+    gate("gate", cl::init("auto"),
+         cl::desc("measure that the rewritten model is not slower: auto (after "
+                  "passes that approximate), on or off (default: auto)"),
+         cl::value_desc("when"), cl::sub(verb.command));
+static cl::opt<bool> require("require",
+                             cl::desc("a slower model is an error, and so is "
+                                      "one that cannot be measured"),
+                             cl::sub(verb.command));
+static cl::opt<bool> force("force", cl::desc("write a slower model too"),
+                           cl::sub(verb.command));
+static cl::opt<unsigned> gateBatch("gate-batch", cl::init(1),
+                                   cl::desc("rows at which it is measured "
+                                            "(default: 1)"),
+                                   cl::sub(verb.command));
+static cl::opt<unsigned> gateLength("gate-length", cl::init(128),
+                                    cl::desc("tokens, or other sizes that are "
+                                             "not static (default: 128)"),
+                                    cl::sub(verb.command));
+static cl::opt<unsigned> gateThreads("gate-threads", cl::init(0),
+                                     cl::desc("threads (default: all CPUs)"),
+                                     cl::sub(verb.command));
 static cl::opt<bool> strict("strict",
                             cl::desc("refuse exporters' habits that are "
                                      "otherwise accepted with a warning"),
@@ -156,33 +184,128 @@ static int emitONNX(ModuleOp module) {
   return succeeded(ffn::exportONNX(module, output, options)) ? Done : Diagnosed;
 }
 
-static int emitNative(ModuleOp module, ffn::EmitKind kind) {
+static ffn::CompileOptions getCompileOptions() {
   ffn::CompileOptions options;
-  options.emit = kind;
   options.cpu = cpu;
   options.optLevel = optLevel;
   options.useKernels = !noKernels;
   options.maxEmbeddedWeights = maxEmbedded;
   options.onTemporaryFolder = setTemporaryFolder;
+  return options;
+}
+
+static int emitNative(ModuleOp module, ffn::EmitKind kind) {
+  ffn::CompileOptions options = getCompileOptions();
+  options.emit = kind;
   return succeeded(ffn::compileModule(module, options, output)) ? Done
                                                                 : Diagnosed;
+}
+
+namespace {
+/// What the latency gate found and what came of it.
+struct GateResult {
+  int code = Done;
+  bool applied = true;
+  std::optional<ffn::LatencyVerdict> verdict;
+  /// Why nothing was measured; empty where it was.
+  std::string skipped;
+
+  llvm::json::Object toJSON() const {
+    llvm::json::Object result =
+        verdict ? verdict->toJSON() : llvm::json::Object();
+    result["measured"] = verdict.has_value();
+    result["applied"] = applied;
+    if (!skipped.empty())
+      result["skipped"] = llvm::json::fixUTF8(skipped);
+    return result;
+  }
+};
+} // namespace
+
+/// Whether a pass has rewritten something in a way that is more than a
+/// re-association of sums.
+static bool hasApproximated(const ffn::DiagnosticPrinter &printer) {
+  return llvm::any_of(
+      printer.getCollected(), [](const ffn::CollectedDiagnostic &entry) {
+        return llvm::any_of(
+            entry.candidates, [](const ffn::CandidateEntry &candidate) {
+              return candidate.rewritten && candidate.approximate;
+            });
+      });
+}
+
+/// Measures `rewritten` against `original`, which becomes what would be written
+/// without the rewrite. `mayFail`: a model that has no native code is passed.
+static GateResult runGate(ModuleOp original, ModuleOp rewritten, bool mayFail) {
+  GateResult result;
+  ffn::LatencyGateOptions options;
+  options.batch = gateBatch;
+  options.length = gateLength;
+  progress("measuring the rewritten model against the original");
+  auto verdict = [&]() -> llvm::Expected<ffn::LatencyVerdict> {
+    std::unique_ptr<ScopedDiagnosticHandler> silence;
+    if (mayFail)
+      silence = std::make_unique<ScopedDiagnosticHandler>(
+          original.getContext(), [](Diagnostic &) { return success(); });
+    return ffn::gateModules(original, rewritten, getCompileOptions(),
+                            gateThreads, options);
+  }();
+  if (!verdict) {
+    result.skipped = llvm::toString(verdict.takeError());
+    if (!mayFail)
+      result.code = fail(result.skipped);
+    else
+      llvm::errs() << "warning: the latency was not measured: "
+                   << result.skipped << '\n';
+    return result;
+  }
+  result.verdict = std::move(*verdict);
+  std::string figures = result.verdict->describe();
+  if (!result.verdict->isSlower()) {
+    rewritten.emitRemark("the rewritten model is not slower: ") << figures;
+    return result;
+  }
+  rewritten.emitRemark("the rewritten model is slower: ") << figures;
+  if (require && !force) {
+    result.code = fail("the rewritten model is slower: " + figures +
+                           "; --force writes it [FFN-O201]",
+                       Slower);
+    return result;
+  }
+  result.applied = force;
+  llvm::errs() << "warning: the rewritten model is slower: " << figures
+               << (force ? "; --force writes it"
+                         : "; the original is written instead, --force writes "
+                           "the rewritten one")
+               << " [FFN-O201]\n";
+  return result;
 }
 
 /// What was written, for --json.
 static int report(llvm::StringRef file, llvm::StringRef kind,
                   llvm::sys::TimePoint<> begin,
-                  llvm::ArrayRef<ffn::CollectedDiagnostic> diagnostics) {
+                  llvm::ArrayRef<ffn::CollectedDiagnostic> diagnostics,
+                  const std::optional<GateResult> &gated) {
   double seconds =
       std::chrono::duration<double>(std::chrono::system_clock::now() - begin)
           .count();
   llvm::json::Object result{{"output", llvm::json::fixUTF8(file)},
                             {"emit", kind},
                             {"seconds", seconds}};
-  llvm::json::Array said;
-  for (const ffn::CollectedDiagnostic &entry : diagnostics)
+  llvm::json::Array said, candidates;
+  for (const ffn::CollectedDiagnostic &entry : diagnostics) {
     if (entry.severity == DiagnosticSeverity::Remark)
       said.push_back(llvm::json::fixUTF8(entry.message));
+    for (const ffn::CandidateEntry &candidate : entry.candidates) {
+      llvm::json::Object answer = candidate.toJSON();
+      answer["text"] = llvm::json::fixUTF8(entry.message);
+      candidates.push_back(std::move(answer));
+    }
+  }
   result["remarks"] = std::move(said);
+  result["candidates"] = std::move(candidates);
+  if (gated)
+    result["gate"] = gated->toJSON();
   llvm::sys::fs::file_status status;
   if (!llvm::sys::fs::status(file, status))
     result["bytes"] = static_cast<int64_t>(status.getSize());
@@ -227,6 +350,12 @@ static int compile() {
   if (!emit.empty() && toONNX != llvm::StringRef(output).ends_with(".onnx"))
     llvm::errs() << "warning: --emit=" << kindName << " writes '" << output
                  << "', whose name says otherwise\n";
+  if (!llvm::is_contained({"auto", "on", "off"}, gate))
+    return fail("--gate=" + gate + ": expected auto, on or off", Usage);
+  if (require && (force || gate == "off"))
+    return fail("--require excludes --force and --gate=off", Usage);
+  if (!gateBatch || !gateLength)
+    return fail("--gate-batch and --gate-length are at least 1", Usage);
   if (output == "-")
     return fail("-o -: a library is no text for stdout; name a file", Usage);
   if (optLevel > 3)
@@ -246,21 +375,40 @@ static int compile() {
   if (!module)
     return Diagnosed;
   std::string pipeline = pipelineText;
+  bool rewrites = !pipeline.empty() || precision != "f32";
   if (pipeline.empty() && (!toONNX || precision != "f32"))
     pipeline = kToNative.str();
+  OwningOpRef<ModuleOp> original;
+  if (rewrites && gate != "off")
+    original = module->clone();
   if (!pipeline.empty()) {
     progress("running " + pipeline);
     if (failed(runPipeline(*module, pipeline)))
       return Diagnosed;
   }
+  bool asked = gate == "on" || require;
+  bool measures = original && (asked || hasApproximated(printer));
   for (const std::string &step : quantize) {
     progress("running " + step);
     if (failed(runPipeline(*module, step)))
       return Diagnosed;
   }
+  std::optional<GateResult> gated;
+  if (measures) {
+    // Models that are compared have both been raised.
+    OwningOpRef<ModuleOp> raised = original->clone();
+    if (failed(
+            runPipeline(*raised, "builtin.module(ffn-raise{remarks=false})")))
+      return Diagnosed;
+    gated = runGate(*raised, *module, /*mayFail=*/!asked);
+    if (gated->code != Done)
+      return gated->code;
+    if (!gated->applied)
+      module = toONNX ? std::move(original) : std::move(raised);
+  }
   progress("writing " + output);
   int code = toONNX ? emitONNX(*module) : emitNative(*module, *kind);
   if (code == Done && asJson)
-    return report(output, kindName, begin, printer.getCollected());
+    return report(output, kindName, begin, printer.getCollected(), gated);
   return code;
 }

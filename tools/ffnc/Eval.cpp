@@ -5,10 +5,8 @@
 //===----------------------------------------------------------------------===//
 
 #include "Native.h"
-#include "ffn-mlir/Driver/Decode.h"
+#include "ffn-mlir/Driver/EvalData.h"
 #include "ffn-mlir/Driver/Metrics.h"
-#include "ffn-mlir/Driver/Npz.h"
-#include "ffn-mlir/Driver/TokenData.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
 #include <cmath>
@@ -63,149 +61,113 @@ static cl::opt<unsigned> batch("batch", cl::init(32),
                                cl::desc("labelled rows at once (default: 32)"),
                                cl::sub(verb.command));
 
-static int evalText(Artefact &artefact) {
-  auto language = LanguageModel::create(artefact);
-  if (!language)
-    return fail(language.takeError());
-  auto tokenizer = tokens.load();
-  if (!tokenizer)
-    return fail(tokenizer.takeError());
-  auto data = wholeFile ? loadWholeFile(dataFile, *tokenizer)
-                        : loadTokenData(dataFile, *tokenizer, maxDocuments);
-  if (!data)
-    return fail(data.takeError());
-  int64_t first = tokenizer->getBos();
-  if (first < 0 && tokens.bos >= 0) {
-    first = tokens.bos;
-    for (std::vector<int64_t> &ids : data->documents)
-      ids.insert(ids.begin(), first);
-  }
-  unsigned step = stride ? stride : window;
-  std::vector<TokenWindow> windows =
-      step == window && first >= 0 ? makeWindows(*data, window, first)
-                                   : makeSlidingWindows(*data, window, step);
-  if (windows.empty())
-    return fail(dataFile + ": holds no token to score [FFN-D204]");
-  double total = 0, begin = now(), shown = begin;
-  uint64_t scored = 0;
-  for (auto [i, piece] : llvm::enumerate(windows)) {
-    if (llvm::Error error = language->reset())
-      return fail(std::move(error));
-    llvm::ArrayRef<int64_t> ids = piece.ids;
-    if (llvm::Error error = language->feed(ids.drop_back()))
-      return fail(std::move(error));
-    for (size_t k = piece.firstScored; k + 1 < ids.size(); ++k) {
-      double nll = negativeLogLikelihood(language->logits(k), ids[k + 1]);
-      if (std::isnan(nll))
-        return fail("token " + llvm::Twine(ids[k + 1]) +
-                    " is outside of the vocabulary, or the model's logits are "
-                    "no numbers [FFN-D207]");
-      total += nll;
-      ++scored;
+static EvalOptions getOptions() {
+  EvalOptions result;
+  result.data = dataFile;
+  result.tokenizer = tokens.tokenizer;
+  result.bos = tokens.bos;
+  result.window = window;
+  result.stride = stride;
+  result.wholeFile = wholeFile;
+  result.maxDocuments = maxDocuments;
+  result.labels = labels;
+  result.batch = batch;
+  return result;
+}
+
+/// Runs all samples; `loss` is over scored rows in nats.
+static llvm::Error measure(Artefact &artefact, const EvalData &data,
+                           SampledMean &loss, SampledMean &right) {
+  auto binding = data.bind(artefact.getInputs(), artefact.getOutputs());
+  if (!binding)
+    return binding.takeError();
+  std::vector<HostTensor> inputs, outputs;
+  std::vector<double> memory;
+  double shown = now();
+  for (size_t i = 0; i < data.size(); ++i) {
+    if (llvm::Error error = data.fill(*binding, i, inputs))
+      return error;
+    if (llvm::Error error = artefact.run(inputs, outputs))
+      return error;
+    const HostTensor &logits = outputs[binding->logits];
+    if (llvm::Error error = data.checkRows(i, logits))
+      return error;
+    llvm::ArrayRef<double> values = toDoubles(logits, memory);
+    size_t classes = logits.getShape().back();
+    std::vector<int64_t> targets = data.getTargets(i);
+    double sum = 0, hits = 0;
+    uint64_t rows = 0;
+    for (auto [row, target] : llvm::enumerate(targets)) {
+      if (data.isText() && target < 0)
+        continue;
+      llvm::ArrayRef<double> scores = values.slice(row * classes, classes);
+      double nll = negativeLogLikelihood(scores, target);
+      if (data.isText() && std::isnan(nll))
+        return driverError("token " + llvm::Twine(target) +
+                           " is outside of the vocabulary, or the model's "
+                           "logits are no numbers [FFN-D207]");
+      sum += nll;
+      hits += argmax(scores) == target;
+      ++rows;
     }
+    loss.add(sum, rows);
+    right.add(hits, rows);
     if (now() - shown > 5) {
       shown = now();
-      progress(llvm::Twine(i + 1) + "/" + llvm::Twine(windows.size()) +
-               " windows");
+      progress(llvm::Twine(i + 1) + "/" + llvm::Twine(data.size()) +
+               (data.isText() ? " windows" : " batches"));
     }
   }
-  double seconds = now() - begin, bits = total / std::log(2.0);
-  double perToken = total / scored;
+  return llvm::Error::success();
+}
+
+static int reportText(const EvalData &data, const SampledMean &loss,
+                      double seconds) {
+  double perToken = loss.value(), width = loss.halfWidth();
+  double bits = perToken / std::log(2.0);
+  double tokenCount = loss.getRows();
   if (asJson) {
     llvm::json::Object result{
-        {"tokens", static_cast<int64_t>(scored)},
-        {"documents", static_cast<int64_t>(data->documents.size())},
-        {"windows", static_cast<int64_t>(windows.size())},
+        {"tokens", static_cast<int64_t>(loss.getRows())},
+        {"documents", static_cast<int64_t>(data.getNumDocuments())},
+        {"windows", static_cast<int64_t>(data.size())},
         {"nll_per_token", perToken},
+        {"nll_per_token_95", width},
         {"perplexity", std::exp(perToken)},
-        {"bits_per_token", bits / scored},
+        {"bits_per_token", bits},
         {"seconds", seconds}};
-    if (data->characters)
-      result["bits_per_character"] = bits / data->characters;
-    if (data->bytes)
-      result["bits_per_byte"] = bits / data->bytes;
+    if (data.getCharacters())
+      result["bits_per_character"] = bits * tokenCount / data.getCharacters();
+    if (data.getBytes())
+      result["bits_per_byte"] = bits * tokenCount / data.getBytes();
     printJSON(std::move(result));
     return Done;
   }
-  llvm::outs() << llvm::format("perplexity %.4f over %llu tokens",
-                               std::exp(perToken), (unsigned long long)scored);
-  if (data->bytes)
+  llvm::outs() << llvm::format("perplexity %.4f", std::exp(perToken));
+  if (width == width)
+    llvm::outs() << llvm::format(" (%.4f to %.4f)", std::exp(perToken - width),
+                                 std::exp(perToken + width));
+  llvm::outs() << llvm::format(" over %.0f tokens", tokenCount);
+  if (data.getBytes())
     llvm::outs() << llvm::format(", %.4f bits per character, %.4f per byte",
-                                 bits / data->characters, bits / data->bytes);
+                                 bits * tokenCount / data.getCharacters(),
+                                 bits * tokenCount / data.getBytes());
   llvm::outs() << llvm::format(", %.1f s\n", seconds);
   return Done;
 }
 
-static int evalLabels(Artefact &artefact) {
-  auto arrays = readNpz(dataFile);
-  if (!arrays)
-    return fail(arrays.takeError());
-  auto refuse = [&](const llvm::Twine &what) {
-    return fail(dataFile + ": " + what + " [FFN-D208]");
-  };
-  auto found = arrays->find(labels);
-  HostTensor wanted;
-  if (found == arrays->end())
-    return refuse("no array '" + labels + "'; --labels names it");
-  if (llvm::Error error = wanted.assign(found->second, {0, 64, 1}, labels))
-    return fail(std::move(error));
-  if (wanted.getShape().size() != 1)
-    return refuse("labels of shape " + shapeName(wanted.getShape()) +
-                  ", one number for each row is needed");
-  size_t count = artefact.getInputs().size();
-  std::vector<HostTensor> whole(count), part(count), outputs;
-  int64_t rows = wanted.getShape()[0];
-  for (auto [i, value] : llvm::enumerate(artefact.getInputs())) {
-    auto it = arrays->find(value.name);
-    if (it == arrays->end())
-      return refuse("no array for input '" + value.name + "'");
-    if (llvm::Error error =
-            whole[i].assign(it->second, value.dtype, value.name))
-      return fail(std::move(error));
-    if (whole[i].getShape().empty() || whole[i].getShape()[0] != rows)
-      return refuse("input '" + value.name + "' has shape " +
-                    shapeName(whole[i].getShape()) + " for " +
-                    llvm::Twine(rows) + " labels");
-  }
-  if (artefact.getOutputs().empty() ||
-      artefact.getOutputs()[0].shape.size() != 2)
-    return refuse("the first output is not [rows, classes]");
-  uint64_t right = 0;
-  double begin = now();
-  for (int64_t at = 0; at < rows; at += batch) {
-    int64_t size = std::min<int64_t>(batch, rows - at);
-    for (size_t i = 0; i < count; ++i) {
-      llvm::SmallVector<int64_t, 4> shape(whole[i].getShape());
-      size_t rowBytes = whole[i].getNumBytes() / rows;
-      shape[0] = size;
-      if (llvm::Error error = part[i].reset(whole[i].getDtype(), shape))
-        return fail(std::move(error));
-      memcpy(part[i].data(), whole[i].data() + at * rowBytes, size * rowBytes);
-    }
-    if (llvm::Error error = artefact.run(part, outputs))
-      return fail(std::move(error));
-    const HostTensor &scores = outputs[0];
-    if (scores.getShape()[0] != size)
-      return refuse("the first output has not one row for each row");
-    size_t classes = scores.getShape()[1];
-    std::vector<float> row(classes);
-    for (int64_t r = 0; r < size; ++r) {
-      for (size_t c = 0; c < classes; ++c)
-        row[c] = static_cast<float>(scores.getDouble(r * classes + c));
-      right += argmax(row) == wanted.getInt(at + r);
-    }
-  }
-  double seconds = now() - begin;
-  double accuracy = rows ? double(right) / rows : 0;
+static int reportLabels(const SampledMean &right, double seconds) {
+  double accuracy = right.value(), count = right.getRows();
   if (asJson)
-    printJSON(llvm::json::Object{{"accuracy", accuracy},
-                                 {"right", static_cast<int64_t>(right)},
-                                 {"rows", rows},
-                                 {"seconds", seconds}});
+    printJSON(llvm::json::Object{
+        {"accuracy", accuracy},
+        {"right", static_cast<int64_t>(std::llround(accuracy * count))},
+        {"rows", static_cast<int64_t>(right.getRows())},
+        {"seconds", seconds}});
   else
-    llvm::outs() << llvm::format("accuracy %.2f %% (%llu of %lld), %.1f s\n",
-                                 100 * accuracy, (unsigned long long)right,
-                                 (long long)rows, seconds);
+    llvm::outs() << llvm::format("accuracy %.2f %% (%.0f of %.0f), %.1f s\n",
+                                 100 * accuracy, accuracy * count, count,
+                                 seconds);
   return Done;
 }
 
@@ -219,7 +181,17 @@ static int eval() {
       openNative(options.model, options.threads);
   if (!artefact)
     return Diagnosed;
-  if (llvm::StringRef(dataFile).ends_with(".npz"))
-    return evalLabels(*artefact);
-  return evalText(*artefact);
+  auto data = EvalData::load(getOptions());
+  if (!data)
+    return fail(data.takeError());
+  if (!data->hasTargets())
+    return fail(dataFile + ": no array '" + labels +
+                "'; --labels names it [FFN-D208]");
+  SampledMean loss, right;
+  double begin = now();
+  if (llvm::Error error = measure(*artefact, *data, loss, right))
+    return fail(std::move(error));
+  double seconds = now() - begin;
+  return data->isText() ? reportText(*data, loss, seconds)
+                        : reportLabels(right, seconds);
 }

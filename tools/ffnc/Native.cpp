@@ -13,7 +13,6 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Program.h"
 #include "llvm/Support/raw_ostream.h"
-#include <chrono>
 #include <set>
 
 using namespace mlir::ffn;
@@ -30,7 +29,8 @@ bool mlir::ffn::driver::isArtefact(StringRef path) {
 }
 
 std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
-                                                        unsigned threads) {
+                                                        unsigned threads,
+                                                        StringRef pipeline) {
   auto load = [&](StringRef file) -> std::unique_ptr<Artefact> {
     Expected<std::unique_ptr<Artefact>> artefact =
         Artefact::load(file, threads);
@@ -55,9 +55,13 @@ std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
   std::string self = llvm::sys::fs::getMainExecutable(nullptr, nullptr);
   std::string message;
   bool bad = false;
+  std::string passes = ("--pass-pipeline=" + pipeline).str();
+  llvm::SmallVector<StringRef> arguments{self,        "compile", path,
+                                         "--emit=so", "-o",      library};
+  if (!pipeline.empty())
+    arguments.push_back(passes);
   llvm::sys::ProcessInfo process = llvm::sys::ExecuteNoWait(
-      self, {self, "compile", path, "--emit=so", "-o", library}, std::nullopt,
-      {}, 0, &message, &bad);
+      self, arguments, std::nullopt, {}, 0, &message, &bad);
   int code = -1;
   if (!bad) {
     childProcess = process.Pid;
@@ -221,32 +225,4 @@ Error mlir::ffn::driver::readInputs(const Artefact &artefact,
       return error;
   }
   return Error::success();
-}
-
-//===----------------------------------------------------------------------===//
-// Times
-//===----------------------------------------------------------------------===//
-
-double mlir::ffn::driver::now() {
-  return std::chrono::duration<double>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-static double quantile(std::vector<double> values, double q) {
-  if (values.empty())
-    return 0;
-  llvm::sort(values);
-  double at = q * (values.size() - 1);
-  size_t low = static_cast<size_t>(at);
-  size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (at - low) * (values[high] - values[low]);
-}
-double Timing::median() const { return quantile(seconds, 0.5); }
-double Timing::minimum() const { return quantile(seconds, 0); }
-double Timing::spread() const {
-  double middle = median();
-  return middle > 0
-             ? (quantile(seconds, 0.75) - quantile(seconds, 0.25)) / middle
-             : 0;
 }

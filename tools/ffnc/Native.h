@@ -9,6 +9,7 @@
 
 #include "Verb.h"
 #include "ffn-mlir/Driver/Artefact.h"
+#include "ffn-mlir/Driver/LatencyGate.h"
 #include "ffn-mlir/Driver/Tokenizer.h"
 #include "llvm/Support/JSON.h"
 
@@ -18,9 +19,10 @@ namespace mlir::ffn::driver {
 bool isArtefact(llvm::StringRef path);
 
 /// Loads an artefact; a model file is compiled into a temporary folder first,
-/// by a process of its own so that its memory is gone when the model runs. Null
-/// after a message on stderr.
-std::unique_ptr<Artefact> openNative(llvm::StringRef path, unsigned threads);
+/// by a process of its own so that its memory is gone when the model runs,
+/// after `pipeline` where one is given. Null after a message on stderr.
+std::unique_ptr<Artefact> openNative(llvm::StringRef path, unsigned threads,
+                                     llvm::StringRef pipeline = "");
 
 /// What every verb that runs a model takes.
 struct NativeOptions {
@@ -82,16 +84,6 @@ llvm::Error readInputs(const Artefact &artefact,
 
 /// `error` as the message of `fail`.
 int fail(llvm::Error error, int code = Diagnosed);
-
-/// Times of repeated runs, in seconds.
-struct Timing {
-  std::vector<double> seconds;
-  double median() const;
-  double minimum() const;
-  /// Distance of the quartiles as a part of the median.
-  double spread() const;
-};
-double now();
 
 } // namespace mlir::ffn::driver
 

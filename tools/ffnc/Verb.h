@@ -17,7 +17,13 @@
 namespace mlir::ffn::driver {
 
 /// Exit codes of all tools (docs/reference/exit-codes.md).
-enum ExitCode : int { Done = 0, Diagnosed = 1, Usage = 2, Unequal = 4 };
+enum ExitCode : int {
+  Done = 0,
+  Diagnosed = 1,
+  Usage = 2,
+  Unequal = 4,
+  Slower = 6
+};
 
 /// A verb: a subcommand with its options, and what it does. Defined once for
 /// each verb at namespace scope; construction registers it.

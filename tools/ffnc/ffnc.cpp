@@ -40,6 +40,7 @@ EXIT CODES:
   2    wrong use
   4    compare: beyond the limit
   5    --max-memory cannot be kept
+  6    compile --require: the rewritten model is slower
   130, 143  interrupted; temporary files are gone
 )";
 

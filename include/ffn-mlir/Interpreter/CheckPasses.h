@@ -23,6 +23,7 @@
 #ifndef FFN_MLIR_INTERPRETER_CHECKPASSES_H
 #define FFN_MLIR_INTERPRETER_CHECKPASSES_H
 
+#include "ffn-mlir/Support/NumericalClass.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Support/LLVM.h"
 #include <cstdint>
@@ -30,13 +31,6 @@
 #include <vector>
 
 namespace mlir::ffn {
-
-enum class NumericalClass {
-  Exact,
-  RoundsWeights,
-  RoundsConstants,
-  Approximate
-};
 
 /// Class of a pass by its argument; exact where none was set.
 NumericalClass getNumericalClass(llvm::StringRef passArgument);

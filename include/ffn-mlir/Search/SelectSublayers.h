@@ -9,6 +9,7 @@
 
 #include "ffn-mlir/Driver/Calibration.h"
 #include "ffn-mlir/Search/LayerSearch.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 
 namespace mlir::ffn {
 
@@ -29,7 +30,14 @@ struct SelectOptions {
   /// Threads of the search; 0: one for each CPU that the process may use.
   unsigned threads = 0;
   CalibrationOptions calibration;
+  /// Takes an answer about the addends of each sublayer that stays; not null.
+  CandidateLog *log = nullptr;
 };
+
+/// What stands for an addend in a CandidateLog: its operand of the yield.
+inline const void *getAddendOperand(SublayerOp op, unsigned addend) {
+  return &op.getBody().front().getTerminator()->getOpOperand(addend);
+}
 
 /// Names of the addends of the sublayers that the search leaves out of
 /// `module`. `whyFixed` says why a sublayer cannot be removed, empty where it

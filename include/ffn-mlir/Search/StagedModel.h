@@ -66,6 +66,15 @@ public:
   /// What sublayer `i` read as the residual, and what it made of it.
   const HostTensor *getResidual(const State &state, unsigned i) const;
   const HostTensor *getHidden(const State &state, unsigned i) const;
+  /// What sublayer `i` made becomes what sublayer `j` of another model made.
+  void setHidden(State &state, unsigned i, const State &otherState,
+                 const StagedModel &other, unsigned j) const {
+    state.values[sublayers[i].hidden] =
+        otherState.values[other.sublayers[j].hidden];
+  }
+  unsigned getNumResults() const { return results.size(); }
+  /// Name of result `i` of @main.
+  const std::string &getResultName(unsigned i) const { return resultNames[i]; }
 
 private:
   struct Piece {
@@ -76,6 +85,7 @@ private:
   std::vector<Piece> pieces;
   SmallVector<unsigned> arguments;
   SmallVector<std::optional<unsigned>> results;
+  std::vector<std::string> resultNames;
   unsigned numValues = 0;
   /// One session for each worker and stage.
   std::vector<std::vector<std::unique_ptr<Artefact>>> sessions;

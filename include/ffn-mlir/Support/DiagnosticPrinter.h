@@ -14,6 +14,7 @@
 #ifndef FFN_MLIR_SUPPORT_DIAGNOSTICPRINTER_H
 #define FFN_MLIR_SUPPORT_DIAGNOSTICPRINTER_H
 
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "ffn-mlir/Support/CodedError.h"
 #include "mlir/IR/Diagnostics.h"
 #include <string>
@@ -28,6 +29,8 @@ struct CollectedDiagnostic {
   std::string code;
   std::string message;
   std::vector<std::string> notes;
+  /// What a pass answers about its candidates.
+  SmallVector<CandidateEntry, 0> candidates;
 };
 
 /// "FFN-I203" out of "... [FFN-I203]"; empty if there is none at the end.

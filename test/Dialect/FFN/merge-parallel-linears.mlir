@@ -63,6 +63,7 @@ func.func @rest(%x: tensor<?x4xf32>) -> (tensor<?x2xf32>, tensor<?x2xf32>, tenso
 func.func @tied(%x: tensor<?x4xf32>, %i: tensor<?xi64>) -> (tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x4xf32>) {
   %q = ffn.weight dense<1.0> : tensor<2x4xf32>
   %k = ffn.weight dense<2.0> : tensor<2x4xf32>
+  // expected-remark@+1 {{linear not merged with another that reads the same value: a weight is also read by ffn.embedding}}
   %0 = ffn.linear %x, %q : tensor<?x4xf32>, tensor<2x4xf32> -> tensor<?x2xf32>
   // expected-remark@+1 {{linear not merged with another that reads the same value: a weight is also read by ffn.embedding}}
   %1 = ffn.linear %x, %k : tensor<?x4xf32>, tensor<2x4xf32> -> tensor<?x2xf32>
@@ -77,6 +78,7 @@ func.func @tied(%x: tensor<?x4xf32>, %i: tensor<?xi64>) -> (tensor<?x2xf32>, ten
 // CHECK: return
 func.func @late(%x: tensor<?x4xf32>, %w: tensor<2x4xf32>) -> (tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xf32>) {
   %q = ffn.weight dense<1.0> : tensor<2x4xf32>
+  // expected-remark@+1 {{linear not merged with another that reads the same value: a weight is defined behind the first of them}}
   %0 = ffn.linear %x, %q : tensor<?x4xf32>, tensor<2x4xf32> -> tensor<?x2xf32>
   %k = ffn.weight dense<2.0> : tensor<2x4xf32>
   // expected-remark@+1 {{linear not merged with another that reads the same value: a weight is defined behind the first of them}}

@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/IR/Dominance.h"
 #include "llvm/ADT/MapVector.h"
@@ -66,12 +67,17 @@ struct DedupWeights : mlir::ffn::impl::FFNDedupWeightsBase<DedupWeights> {
     // Only weights of one type and size can be equal, so only those that have
     // a fellow are read.
     llvm::MapVector<Type, SmallVector<WeightOp>> byType;
-    getOperation().walk(
-        [&](WeightOp op) { byType[op.getType()].push_back(op); });
+    log.clear();
+    getOperation().walk([&](WeightOp op) {
+      byType[op.getType()].push_back(op);
+      log.add(op, op, "weight " + keyOf(op));
+    });
     DominanceInfo dominance(getOperation());
     for (auto &[type, weights] : byType) {
-      if (weights.size() < 2)
+      if (weights.size() < 2) {
+        keep(weights.front(), "no other has its type and shape");
         continue;
+      }
       std::map<Digest, SmallVector<WeightOp>> byDigest;
       llvm::MapVector<Attribute, SmallVector<WeightOp>> byAttr;
       for (WeightOp op : weights)
@@ -99,12 +105,26 @@ struct DedupWeights : mlir::ffn::impl::FFNDedupWeightsBase<DedupWeights> {
           });
           merge(*group, dominance);
           group->clear();
+        } else if (group && group->size() == 1) {
+          keep(op, "no other of its type has its bytes");
         }
       }
     }
+    log.finish();
   }
 
 private:
+  CandidateLog log{"ffn-dedup-weights", NumericalClass::Exact};
+
+  static std::string keyOf(WeightOp weight) {
+    auto span = llvm::dyn_cast<SpanAttr>(weight.getValue());
+    return span ? "'" + span.getKey().getValue().str() + "'" : "inline";
+  }
+
+  void keep(WeightOp op, StringRef why) {
+    log.kept(op, op) << "weight " << keyOf(op) << " stays: " << why;
+  }
+
   void merge(ArrayRef<WeightOp> weights, DominanceInfo &dominance) {
     SmallVector<WeightOp> kept;
     for (WeightOp op : weights) {
@@ -113,19 +133,17 @@ private:
                                            op.getOperation());
       });
       if (first == kept.end()) {
+        keep(op, kept.empty() ? "it is the first of those with its bytes"
+                              : "none with its bytes is defined before it");
         kept.push_back(op);
         continue;
       }
       FailureOr<uint64_t> size =
           getPackedByteSize(llvm::cast<ShapedType>(op.getType()));
-      auto key = [](WeightOp weight) -> std::string {
-        auto span = llvm::dyn_cast<SpanAttr>(weight.getValue());
-        return span ? "'" + span.getKey().getValue().str() + "'" : "inline";
-      };
-      if (op.getValue() != first->getValue())
-        op.emitRemark("weight ")
-            << key(op) << " has the bytes of " << key(*first) << ": "
-            << (succeeded(size) ? *size : 0) << " bytes less";
+      bool isCopy = op.getValue() != first->getValue();
+      log.rewritten(op, op)
+          << "weight " << keyOf(op) << " has the bytes of " << keyOf(*first)
+          << ": " << (succeeded(size) && isCopy ? *size : 0) << " bytes less";
       op.getResult().replaceAllUsesWith(first->getResult());
       op.erase();
     }

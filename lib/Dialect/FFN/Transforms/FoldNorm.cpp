@@ -8,6 +8,7 @@
 #include "WeightForms.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
@@ -24,9 +25,12 @@ struct FoldNorm : mlir::ffn::impl::FFNFoldNormBase<FoldNorm> {
 
   void runOnOperation() override {
     SmallVector<NormOp> norms;
+    log.clear();
     getOperation().walk([&](NormOp norm) {
-      if (norm.getScale() || norm.getBias())
-        norms.push_back(norm);
+      if (!norm.getScale() && !norm.getBias())
+        return;
+      norms.push_back(norm);
+      log.add(norm, norm);
     });
     for (NormOp norm : norms) {
       std::string why = findObstacle(norm);
@@ -40,11 +44,14 @@ struct FoldNorm : mlir::ffn::impl::FFNFoldNormBase<FoldNorm> {
       if (why.empty())
         fold(norm, plan);
       else
-        norm.emitRemark("norm not folded: ") << why;
+        log.kept(norm, norm) << "norm not folded: " << why;
     }
+    log.finish();
   }
 
 private:
+  CandidateLog log{"ffn-fold-norm", NumericalClass::Exact};
+
   /// The matrices that read the normalised value, as operands.
   static SmallVector<OpOperand *> getMatrices(OpOperand &use) {
     if (auto linear = llvm::dyn_cast<LinearOp>(use.getOwner()))
@@ -251,11 +258,12 @@ private:
           network.getGateBiasMutable().assign(gateBias);
       });
     }
-    InFlightDiagnostic remark = norm.emitRemark("norm folded into ")
-                                << folded
-                                << (folded == 1 ? " weight" : " weights");
-    if (!plan.rounded.empty())
-      remark << ", products rounded to " << getStoredType(plan.rounded.front());
+    InFlightDiagnostic remark = log.rewritten(norm, norm);
+    remark << "norm folded into " << folded
+           << (folded == 1 ? " weight" : " weights");
+      if (!plan.rounded.empty())
+        remark << ", products rounded to "
+               << getStoredType(plan.rounded.front());
     if (plan.moreBytes)
       remark << ", " << plan.moreBytes << " bytes more";
     remark.report();

@@ -9,6 +9,7 @@
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/NeuronView.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "mlir/IR/Dominance.h"
 #include "llvm/ADT/MapVector.h"
 
@@ -69,9 +70,25 @@ struct MergeParallel : mlir::ffn::impl::FFNMergeParallelBase<MergeParallel> {
   using FFNMergeParallelBase::FFNMergeParallelBase;
 
   void runOnOperation() override {
-    getOperation().walk([&](SublayerOp sublayer) { mergeIn(sublayer); });
-    if (!linears)
-      return;
+    log.clear();
+    merged.clear();
+    getOperation().walk([&](SublayerOp sublayer) { mergeNetworks(sublayer); });
+    if (linears)
+      mergeAllLinears();
+    log.finish();
+  }
+
+private:
+  int64_t opset = 0;
+  CandidateLog log{"ffn-merge-parallel", NumericalClass::Exact};
+  /// Networks that merging made.
+  llvm::SmallPtrSet<Operation *, 8> merged;
+
+  //===--------------------------------------------------------------------===//
+  // Linears
+  //===--------------------------------------------------------------------===//
+
+  void mergeAllLinears() {
     opset = getDefaultOpset(getOperation());
     // Groups, in the order of their first linear.
     llvm::MapVector<std::pair<Block *, Value>, SmallVector<LinearOp>> groups;
@@ -79,15 +96,9 @@ struct MergeParallel : mlir::ffn::impl::FFNMergeParallelBase<MergeParallel> {
       groups[{linear->getBlock(), linear.getInput()}].push_back(linear);
     });
     for (auto &[key, group] : groups)
-      mergeLinears(group);
+      if (group.size() > 1)
+        mergeLinears(group);
   }
-
-private:
-  int64_t opset = 0;
-
-  //===--------------------------------------------------------------------===//
-  // Linears
-  //===--------------------------------------------------------------------===//
 
   /// Why the second linear cannot be rows of the first; empty if it can.
   std::string findObstacle(LinearOp first, LinearOp other) {
@@ -120,9 +131,11 @@ private:
   }
 
   /// Merges those that agree; one that agrees with none says what keeps it
-  /// from joining the first.
+  /// from joining the first, or the first what keeps the next from joining.
   void mergeLinears(SmallVector<LinearOp> linears) {
     llvm::SmallDenseMap<Operation *, std::string> obstacles;
+    for (LinearOp linear : linears)
+      log.add(linear, linear);
     while (!linears.empty()) {
       SmallVector<LinearOp> group{linears.front()}, rest;
       for (LinearOp linear : llvm::drop_begin(linears)) {
@@ -131,15 +144,16 @@ private:
           group.push_back(linear);
           continue;
         }
+        obstacles.try_emplace(group.front(), why);
         obstacles.try_emplace(linear, why);
         rest.push_back(linear);
       }
       if (group.size() > 1)
         mergeGroup(group);
-      else if (auto it = obstacles.find(group.front()); it != obstacles.end())
-        group.front().emitRemark("linear not merged with another that reads "
-                                 "the same value: ")
-            << it->second;
+      else
+        log.kept(group.front(), group.front())
+            << "linear not merged with another that reads the same value: "
+            << obstacles.lookup(group.front());
       linears = std::move(rest);
     }
   }
@@ -196,8 +210,12 @@ private:
     auto split = onnx::NodeOp::create(rewriter, loc, "", "Split",
                                       getSinceVersion("Split", opset), types,
                                       inputs, attrs, 0, onnx::NameHints());
-    wide.emitRemark("merged ")
-        << group.size() << " linears into one of width " << shape.back();
+    SmallVector<const void *> subjects;
+    for (LinearOp linear : group)
+      subjects.push_back(linear);
+    log.rewritten(subjects, wide)
+        << "merged " << group.size() << " linears into one of width "
+        << shape.back();
     for (auto [linear, result] : llvm::zip(group, split.getResults())) {
       rewriter.replaceAllUsesWith(linear.getResult(), result);
       eraseDead(rewriter, linear.getOperation());
@@ -208,20 +226,39 @@ private:
   // Networks
   //===--------------------------------------------------------------------===//
 
-  void mergeIn(SublayerOp sublayer) {
+  void mergeNetworks(SublayerOp sublayer) {
+    // Reasons by network; those merged answer at once.
+    llvm::MapVector<Operation *, std::string> obstacles;
+    mergeIn(sublayer, obstacles);
+    for (auto &[network, why] : obstacles)
+      if (log.isOpen(network))
+        log.kept(network, network) << why;
+  }
+
+  void mergeIn(SublayerOp sublayer,
+               llvm::MapVector<Operation *, std::string> &obstacles) {
     SmallVector<Addend> networks;
+    auto quoted = [&](unsigned i) {
+      return "'" + sublayer.getAddend(i).getName().getValue().str() + "'";
+    };
     for (auto [i, value] : llvm::enumerate(sublayer.getYieldedAddends()))
       if (auto network = value.getDefiningOp<FeedForwardOp>()) {
         if (network->getBlock() != &sublayer.getBody().front())
           continue;
         if (!network.getResult().hasOneUse()) {
-          network.emitRemark("network of addend '")
-              << sublayer.getAddend(i).getName().getValue()
-              << "' not merged: its result is used elsewhere";
+          log.add(network, network, "network of addend " + quoted(i));
+          obstacles[network] = "network of addend " + quoted(i) +
+                               " not merged: its result is used elsewhere";
           continue;
         }
         networks.push_back({static_cast<unsigned>(i), network});
       }
+    // What was merged has had its answer.
+    if (networks.size() > 1)
+      for (Addend addend : networks)
+        if (!merged.contains(addend.network))
+          log.add(addend.network, addend.network,
+                  "network of addend " + quoted(addend.index));
     // Groups of networks that agree with their first.
     while (networks.size() > 1) {
       SmallVector<Addend> group{networks.front()}, rest;
@@ -231,17 +268,21 @@ private:
           group.push_back(other);
           continue;
         }
-        other.network.emitRemark("network of addend '")
-            << sublayer.getAddend(other.index).getName().getValue()
-            << "' not merged with '"
-            << sublayer.getAddend(group.front().index).getName().getValue()
-            << "': " << why;
+        Addend first = group.front();
+        obstacles.insert({first.network, "network of addend " +
+                                             quoted(first.index) +
+                                             " not merged with " +
+                                             quoted(other.index) + ": " + why});
+        obstacles.insert({other.network, "network of addend " +
+                                             quoted(other.index) +
+                                             " not merged with " +
+                                             quoted(first.index) + ": " + why});
         rest.push_back(other);
       }
       if (group.size() > 1) {
         merge(sublayer, group);
         // Indices have moved: look again at what is left.
-        return mergeIn(sublayer);
+        return mergeIn(sublayer, obstacles);
       }
       networks = rest;
     }
@@ -277,9 +318,9 @@ private:
               sublayer.getAddend(addend.index).getName().str();
     Operation *yield = sublayer.getBody().front().getTerminator();
     for (unsigned i = 0; i < sublayer.getNumAddends(); ++i) {
-      bool merged = llvm::any_of(
+      bool isMerged = llvm::any_of(
           group, [&](const Addend &addend) { return addend.index == i; });
-      if (!merged) {
+      if (!isMerged) {
         addends.push_back(sublayer.getAddend(i));
         yielded.push_back(yield->getOperand(i));
       } else if (i == group.front().index) {
@@ -290,8 +331,14 @@ private:
       }
     }
     llvm::append_range(yielded, sublayer.getYieldedExtras());
-    wide.emitRemark("merged ") << group.size() << " networks into '" << name
-                               << "' of width " << wide.getHiddenWidth();
+    SmallVector<const void *> subjects;
+    for (Addend addend : group)
+      if (!merged.contains(addend.network))
+        subjects.push_back(addend.network);
+    merged.insert(wide);
+    log.rewritten(subjects, wide)
+        << "merged " << group.size() << " networks into '" << name
+        << "' of width " << wide.getHiddenWidth();
     SmallVector<Operation *> dead;
     for (Addend addend : group)
       dead.push_back(addend.network);

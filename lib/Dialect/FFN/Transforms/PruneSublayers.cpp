@@ -33,6 +33,15 @@ struct PruneSublayers : mlir::ffn::impl::FFNPruneSublayersBase<PruneSublayers> {
   }
 
   void runOnOperation() override {
+    // All are candidates of a search, else those that are named.
+    log.clear();
+    getOperation().walk([&](SublayerOp sublayer) {
+      for (unsigned i = 0; i < sublayer.getNumAddends(); ++i) {
+        StringRef name = sublayer.getAddend(i).getName().getValue();
+        if (!method.empty() || llvm::is_contained(only, name))
+          log.add(getAddendOperand(sublayer, i), sublayer, name);
+      }
+    });
     if (failed(method.empty() ? checkNames() : search()))
       return signalPassFailure();
     if (selected.empty())
@@ -57,6 +66,7 @@ struct PruneSublayers : mlir::ffn::impl::FFNPruneSublayersBase<PruneSublayers> {
       apply(plan);
     for (auto func : getOperation().getOps<func::FuncOp>())
       shrinkSignature(func);
+    log.finish();
   }
 
 private:
@@ -73,6 +83,7 @@ private:
     unsigned result;
   };
 
+  CandidateLog log{"ffn-prune-sublayers", NumericalClass::Approximate};
   llvm::StringSet<> selected;
   llvm::MapVector<func::FuncOp, SmallVector<State>> removedStates;
 
@@ -112,6 +123,7 @@ private:
       options.count = *attentions;
       options.ratio = 0;
     }
+    options.log = &log;
     FailureOr<SmallVector<std::string>> names =
         selectSublayers(getOperation(), options, [&](SublayerOp sublayer) {
           return explainFixed(sublayer);
@@ -312,8 +324,8 @@ private:
   void apply(Plan &plan) {
     SublayerOp sublayer = plan.sublayer;
     for (unsigned i : plan.addends)
-      sublayer.emitRemark("removed '")
-          << sublayer.getAddend(i).getName().getValue() << "' ("
+      log.rewritten(getAddendOperand(sublayer, i), sublayer)
+          << "removed '" << sublayer.getAddend(i).getName().getValue() << "' ("
           << stringifySublayerKind(sublayer.getAddend(i).getKind()) << ")";
     SmallVector<Operation *> captured = collectCaptured(sublayer);
     dropReturned(plan);

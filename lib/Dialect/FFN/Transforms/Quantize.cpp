@@ -9,6 +9,7 @@
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Interpreter/EvalTensor.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -56,6 +57,7 @@ struct Quantize : mlir::ffn::impl::FFNQuantizeBase<Quantize> {
       return signalPassFailure();
     head = findHead();
     bool done = true;
+    log.clear();
     getOperation().walk([&](Operation *op) {
       SmallVector<OpOperand *> matrices;
       if (auto linear = llvm::dyn_cast<LinearOp>(op))
@@ -77,6 +79,7 @@ struct Quantize : mlir::ffn::impl::FFNQuantizeBase<Quantize> {
       }
     if (!done)
       return signalPassFailure();
+    log.finish();
     IRRewriter rewriter(&getContext());
     eraseDead(rewriter, replaced.getArrayRef());
   }
@@ -91,6 +94,7 @@ private:
   SmallVector<Name, 0> names;
   SmallVector<bool> seen; // by name: whether a weight has it
   Operation *head = nullptr;
+  CandidateLog log{"ffn-quantize", NumericalClass::Approximate};
   int64_t bits = 8, width = 0;
   llvm::DenseMap<Value, Value> known;
   llvm::SetVector<Operation *> replaced;
@@ -189,9 +193,14 @@ private:
     }
     StringRef key = getWeightKey(weight);
     std::string name = key.empty() ? "weight" : "weight '" + key.str() + "'";
+    const void *subject = weight.getImpl();
+    log.add(subject, op, name);
+    // What stays and is read again has had its answer.
+    if (!log.isOpen(subject))
+      return success();
     std::string why = findObstacle(op, weight, key);
     if (!why.empty()) {
-      op->emitRemark(name) << " not quantized: " << why;
+      log.kept(subject, op) << name << " not quantized: " << why;
       return success();
     }
     OpBuilder builder(getExpressionAnchor(op, weight));
@@ -199,7 +208,7 @@ private:
     if (bits == 16) {
       Value narrow = createCast(builder, weight, builder.getBF16Type());
       result = createCast(builder, narrow, builder.getF32Type());
-      op->emitRemark(name) << " rounded to bf16";
+      log.rewritten(subject, op) << name << " rounded to bf16";
     } else {
       FailureOr<Value> codes = createCodes(builder, op, weight, key, name);
       if (failed(codes))
@@ -239,8 +248,8 @@ private:
         return op->emitError(name) << " has no numeric form [FFN-W111]";
       ArrayRef<double> values = block->floats();
       if (!llvm::all_of(values, [](double v) { return std::isfinite(v); })) {
-        op->emitRemark(name)
-            << " not quantized: it has values that are not finite";
+        log.kept(weight.getImpl(), op)
+            << name << " not quantized: it has values that are not finite";
         return Value();
       }
       for (int64_t at = 0; at < count; at += k)
@@ -271,14 +280,12 @@ private:
     uint64_t before = llvm::divideCeil(
         n * k * getStoredType(weight).getIntOrFloatBitWidth(), 8);
     uint64_t after = llvm::divideCeil(n * k * bits, 8) + scales.size() * 4;
-    op->emitRemark(name) << " quantized to int" << bits << " in groups of "
-                         << each << ": " << before << " to " << after
-                         << " bytes, relative error "
-                         << llvm::formatv("{0:e1}",
-                                          magnitude > 0
-                                              ? std::sqrt(error / magnitude)
-                                              : 0.0)
-                                .str();
+    log.rewritten(weight.getImpl(), op)
+        << name << " quantized to int" << bits << " in groups of " << each
+        << ": " << before << " to " << after << " bytes, relative error "
+        << llvm::formatv("{0:e1}",
+                         magnitude > 0 ? std::sqrt(error / magnitude) : 0.0)
+               .str();
     auto result =
         DequantizeOp::create(builder, loc, codesValue, scalesValue, bits, each);
     if (activations == "int8")

@@ -46,8 +46,11 @@ void Raiser::forEachNode(Block &block, function_ref<void(NodeOp)> visit) {
 void Raiser::nearMiss(Operation *op, StringRef what, const Twine &why) {
   if (!remarks || !reported.insert({op, what}).second)
     return;
-  op->emitRemark("near miss: ")
-      << what << " at " << describe(op) << ": " << why.str();
+  // The operation can be a near miss of several things.
+  auto subject = reinterpret_cast<const void *>(uintptr_t(reported.size()));
+  log.add(subject, op, what + " at " + describe(op));
+  log.kept(subject, op) << "near miss: " << what << " at " << describe(op)
+                        << ": " << why.str();
 }
 
 void Raiser::eraseIfDead(ArrayRef<Operation *> ops) {

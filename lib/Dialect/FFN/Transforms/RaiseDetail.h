@@ -16,6 +16,7 @@
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "ffn-mlir/Ops/OpTable.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "ffn-mlir/Support/DimExpr.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -101,6 +102,7 @@ private:
   EraseListener listener;
   IRRewriter rewriter;
   llvm::DenseSet<std::pair<Operation *, StringRef>> reported;
+  CandidateLog log{"ffn-raise", NumericalClass::Exact};
   llvm::DenseMap<std::tuple<void *, unsigned, Type>, Value> expressions;
   llvm::StringSet<> names;
   unsigned layerIndex = 0;

@@ -221,6 +221,33 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
 }
 
+def FFNExposeHidden : Pass<"ffn-expose-hidden", "::mlir::ModuleOp"> {
+  let summary = "Return the hidden state behind every residual sublayer";
+  let description = [{
+    **What.** Adds a result to @main for each `ffn.sublayer` of its body, with
+    the value of the sublayer, named `hidden:` and the names of its addends
+    joined by ` + `. `ffnc compare --layers` compares models at these outputs.
+
+    **Pre-conditions.** `ffn-raise` ran. Without @main of one block nothing
+    changes, nor without sublayers.
+
+    **Post-conditions.** The other results are as they were. The pass applied
+    twice is the pass applied once.
+
+    **Before and after.**
+    ```mlir
+    %y = ffn.sublayer [#ffn.addend<ffn "layers.0.mlp">](%x) : (tensor<?x4xf32>) -> tensor<?x4xf32> { ... }
+    return %z : tensor<?x4xf32>
+    ```
+    ```mlir
+    return %z, %y : tensor<?x4xf32>, tensor<?x4xf32>
+    ```
+
+    **Numerical class.** exact.
+  }];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
 def FFNFoldNorm : Pass<"ffn-fold-norm", "::mlir::ModuleOp"> {
   let summary = "Move scale and shift of norms into the linears behind them";
   let description = [{
