@@ -141,8 +141,11 @@ typedef struct ffn_model {
 } ffn_model;
 
 #include <dlfcn.h>
+#include <elf.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static inline char *ffn_load_error_buffer(void) {
@@ -174,6 +177,32 @@ static inline void ffn_unload(ffn_model *model) {
   model->descriptor = -1;
 }
 
+/* Whether all segments of a 64-bit library lie within its file. The loader maps
+ * what a file that was cut off lacks, and the process dies on the first touch.
+ * What is no such library at all is left to the loader, which says so. */
+static inline int ffn_is_whole(int descriptor) {
+  Elf64_Ehdr header;
+  Elf64_Phdr segment;
+  struct stat status;
+  unsigned i;
+  if (fstat(descriptor, &status) != 0 ||
+      pread(descriptor, &header, sizeof header, 0) != (ssize_t)sizeof header ||
+      memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
+      header.e_ident[EI_CLASS] != ELFCLASS64 ||
+      header.e_phentsize != sizeof segment)
+    return 1;
+  for (i = 0; i < header.e_phnum; ++i) {
+    if (pread(descriptor, &segment, sizeof segment,
+              (off_t)(header.e_phoff + i * sizeof segment)) !=
+        (ssize_t)sizeof segment)
+      return 0;
+    if (segment.p_filesz > (uint64_t)status.st_size ||
+        segment.p_offset > (uint64_t)status.st_size - segment.p_filesz)
+      return 0;
+  }
+  return 1;
+}
+
 /* Loads a compiled model; FFN_OK, or a status with text in ffn_load_error.
  * The library is opened through a descriptor that stays open: a file that was
  * compiled again under the same name gives the new code, which a plain dlopen
@@ -188,6 +217,13 @@ static inline ffn_status ffn_load(const char *path, ffn_model *model) {
     snprintf(ffn_load_error_buffer(), 512, "%s: cannot be opened [FFN-R101]",
              path);
     return FFN_E_ARGUMENT;
+  }
+  if (!ffn_is_whole(model->descriptor)) {
+    snprintf(ffn_load_error_buffer(), 512,
+             "%s: the file is cut off; copy or compile it again [FFN-R101]",
+             path);
+    ffn_unload(model);
+    return FFN_E_ARTEFACT;
   }
   snprintf(link, sizeof link, "/proc/self/fd/%d", model->descriptor);
   model->handle = dlopen(link, RTLD_NOW | RTLD_LOCAL);

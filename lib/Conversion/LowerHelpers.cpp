@@ -496,6 +496,12 @@ Value mlir::ffn::reshapeTo(LowerScope &scope, Value tensor,
     return shape;
   };
   SmallVector<int64_t> target = shapeOf(sizes);
+  if (llvm::is_contained(target, 0)) {
+    // Nothing is copied, and no groups of sizes need have equal products.
+    Value result = tensor::EmptyOp::create(b, scope.loc, sizes, element);
+    scope.setSizes(result, sizes);
+    return result;
+  }
   if (from.empty() || sizes.empty()) {
     // To or from a scalar: all sizes on the other side are 1.
     if (from.empty() && sizes.empty())

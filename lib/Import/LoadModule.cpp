@@ -52,6 +52,15 @@ OwningOpRef<ModuleOp> mlir::ffn::loadModule(StringRef file, MLIRContext *ctx,
   ModelFormat format = detectModelFormat(head);
   if (head.empty() && path::extension(file) == ".mlir")
     format = ModelFormat::Text;
+  if (format == ModelFormat::Text && path::extension(file) == ".onnx") {
+    // The usual failed download.
+    StringRef text(reinterpret_cast<const char *>(head.data()), head.size());
+    InFlightDiagnostic error = emitError(loc)
+                               << "is text, not a valid ONNX protobuf";
+    if (text.starts_with("version https://git-lfs"))
+      error << ": a pointer of Git LFS, whose file was not fetched";
+    return error << " [FFN-I001]", nullptr;
+  }
   if (format == ModelFormat::ONNX) {
     safe.reset();
     return importONNX(file, ctx, options);

@@ -257,11 +257,13 @@ static LogicalResult lowerIdentity(LowerContext &ctx) {
 
 /// At inference a dropout is the identity and its mask all true.
 static LogicalResult lowerDropout(LowerContext &ctx) {
+  std::optional<SmallVector<int64_t>> training = ctx.constantInts(2);
+  if ((ctx.input(2) &&
+       (!training || training->empty() || training->front() != 0)) ||
+      (ctx.node.getVersion() < 7 && ctx.node.getInt("is_test", 0) == 0))
+    return ctx.unsupported("training mode");
   ctx.results[0] = ctx.input(0);
   if (ctx.node.getNumResults() > 1 && ctx.isUsed(1)) {
-    std::optional<SmallVector<int64_t>> training = ctx.constantInts(2);
-    if (ctx.input(2) && (!training || training->front() != 0))
-      return ctx.unsupported("training mode");
     Value yes = arith::ConstantOp::create(ctx.builder, ctx.loc,
                                           ctx.builder.getI8IntegerAttr(1));
     ctx.results[1] = filledTensor(ctx, ctx.sizes(ctx.input(0)), yes);

@@ -154,7 +154,12 @@ static LogicalResult lowerTrilu(LowerContext &ctx) {
     std::optional<Sizes> k = ctx.intList(1);
     if (!k || k->size() != 1)
       return ctx.unsupported("its diagonal is not a scalar");
-    shift = sizeValue(ctx, (*k)[0]);
+    // Beyond the largest size it says all or nothing, and must not wrap.
+    constexpr int64_t most = int64_t(1) << 40;
+    shift = arith::MinSIOp::create(b, ctx.loc, sizeValue(ctx, (*k)[0]),
+                                   constantIndex(ctx, most));
+    shift =
+        arith::MaxSIOp::create(b, ctx.loc, shift, constantIndex(ctx, -most));
   }
   int64_t rank = rankOf(input);
   if (rank < 2)

@@ -253,4 +253,6 @@ FFN_REGISTER_OPS(MatMul) {
   table.addShape(ms, "GemmFastGelu", 1, shapeMatMul);
   table.addShape(ms, "MatMulNBits", 1, shapeMatMulNBits);
   table.addShape(ms, "MatMulBnb4", 1, shapeMatMulBnb4);
+  for (StringRef name : {"Gelu", "QuickGelu", "FastGelu", "BiasGelu"})
+    table.addShape(ms, name, 1, shapeLikeFirstInput);
 }

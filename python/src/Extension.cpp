@@ -230,8 +230,11 @@ void raise(const ffn::DiagnosticPrinter &collector,
            const std::string &otherwise, llvm::StringRef code) {
   CompilerError error;
   error.diagnostics = listDiagnostics(collector);
+  // The first error that has a code: errors of MLIR itself have none.
   for (auto &[severity, text] : error.diagnostics)
-    if (severity == "error" && error.text.empty())
+    if (severity == "error" &&
+        (error.text.empty() ||
+         (ffn::findCode(error.text).empty() && !ffn::findCode(text).empty())))
       error.text = text;
   if (error.text.empty())
     error.text = otherwise;

@@ -198,3 +198,46 @@ def test_arithmetic_of_bf16(tmp_path):
     (mine,) = Model(tmp_path / "m.so").run({"x": x, "z": z})
     expected = np.float32([256, 260, 0, INF, NAN, -INF, 2.0**-132, 2.0**-126 - 2.0**-133])
     assert np.array_equal(mine, expected, equal_nan=True), mine
+
+
+@pytest.mark.parametrize("op, inputs", [("Gelu", 1), ("QuickGelu", 1), ("FastGelu", 1), ("FastGelu", 2), ("BiasGelu", 2)])
+def test_contributed_activations_have_the_shape_of_their_input(op, inputs, tmp_path):
+    """What ONNX Runtime's optimizer writes, between products of open sizes."""
+    import onnxruntime
+
+    rng = np.random.default_rng(5)
+    w, b = rng.standard_normal((8, 8), np.float32), rng.standard_normal(8, np.float32)
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node(op, ["h", "b"][:inputs], ["a"], domain="com.microsoft"),
+         helper.make_node("MatMul", ["a", "w"], ["y"])], "g",
+        [value("x", TensorProto.FLOAT, ["batch", "length", 8])], [value("y", TensorProto.FLOAT, ["batch", "length", 8])],
+        [onnx.numpy_helper.from_array(w, "w"), onnx.numpy_helper.from_array(b, "b")])
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), tmp_path / "m.onnx")
+    done = compile_model(tmp_path / "m.onnx", tmp_path / "m.so")
+    assert done.returncode == 0, done.stderr
+    x = rng.standard_normal((2, 3, 8), np.float32)
+    mine = Model(tmp_path / "m.so").run({"x": x})[0]
+    theirs = onnxruntime.InferenceSession(tmp_path / "m.onnx").run(None, {"x": x})[0]
+    # ONNX Runtime approximates tanh.
+    assert np.abs(mine - theirs).max() <= 1e-5 * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("opset, attrs, constants", [(13, {}, {1: np.float32(0.5), 2: np.bool_(True)}), (6, {"is_test": 0}, {})])
+def test_dropout_that_trains_is_refused(opset, attrs, constants, tmp_path):
+    inputs = [(TensorProto.FLOAT, [4])] + [(onnx_type(np.asarray(c).dtype), []) for c in constants.values()]
+    model = build(tmp_path / "m.onnx", "Dropout", inputs, [(TensorProto.FLOAT, [4])], attrs, opset,
+                  {k: np.asarray(c) for k, c in constants.items()})
+    done = compile_model(model, tmp_path / "m.so", "--pass-pipeline=builtin.module(canonicalize)")
+    assert done.returncode == 1 and "training mode" in done.stderr and "[FFN-C101]" in done.stderr
+
+
+@pytest.mark.parametrize("upper, k, kept", [(0, 2**63 - 1, True), (1, 2**63 - 1, False), (0, -(2**63), False), (1, -(2**63), True)])
+def test_trilu_far_beyond_the_matrix(upper, k, kept, tmp_path):
+    x = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    check(tmp_path, "Trilu", [x, np.int64(k)], x if kept else np.zeros_like(x), {"upper": upper}, 14, {1})
+
+
+def test_reshape_of_nothing_to_other_sizes(tmp_path):
+    check(tmp_path, "Reshape", [np.zeros((2, 0, 3), np.float32), np.int64([0, 5])], np.zeros((0, 5), np.float32), {"allowzero": 1}, 14, {1})

@@ -27,6 +27,32 @@ namespace json = llvm::json;
 // Options
 //===----------------------------------------------------------------------===//
 
+static cl::OptionCategory fileOptions("External data of ONNX models");
+static cl::opt<bool>
+    allowSymlinks("allow-symlinks", cl::cat(fileOptions),
+                  cl::desc("links may end under --external-data-root"),
+                  cl::sub(cl::SubCommand::getAll()));
+static cl::opt<bool> noSymlinks("no-symlinks", cl::cat(fileOptions),
+                                cl::desc("no symbolic link at all"),
+                                cl::sub(cl::SubCommand::getAll()));
+static cl::opt<std::string>
+    externalDataRoot("external-data-root", cl::cat(fileOptions),
+                     cl::desc("folder that links may lead into"),
+                     cl::value_desc("folder"),
+                     cl::sub(cl::SubCommand::getAll()));
+static cl::opt<bool> allowHardlinks("allow-hardlinks", cl::cat(fileOptions),
+                                    cl::desc("files may have several names"),
+                                    cl::sub(cl::SubCommand::getAll()));
+
+ImportOptions driver::getImportOptions() {
+  ImportOptions options;
+  options.files.allowSymlinks = allowSymlinks;
+  options.files.noSymlinks = noSymlinks;
+  options.files.externalDataRoot = externalDataRoot;
+  options.files.allowHardlinks = allowHardlinks;
+  return options;
+}
+
 JSONOption::JSONOption(Verb &verb)
     : cl::opt<bool>("json", cl::desc("one JSON object instead of text"),
                     cl::sub(verb.command)) {}

@@ -131,7 +131,7 @@ bool Reference::open(llvm::StringRef file, bool compiled, unsigned threads) {
   context = makeContext();
   DiagnosticPrinter printer(context.get(), path, &llvm::errs(),
                             /*showRemarks=*/false);
-  module = loadModule(path, context.get(), {});
+  module = loadModule(path, context.get(), getImportOptions());
   return static_cast<bool>(module);
 }
 

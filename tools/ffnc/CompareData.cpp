@@ -137,7 +137,8 @@ int DataOptions::bisectModels(llvm::StringRef first, llvm::StringRef second,
         contexts[side].get(), names[side], &llvm::errs(),
         /*showRemarks=*/false);
     progress("reading " + names[side]);
-    modules[side] = loadModule(names[side], contexts[side].get(), {});
+    modules[side] =
+        loadModule(names[side], contexts[side].get(), getImportOptions());
     if (!modules[side])
       return Diagnosed;
   }

@@ -367,7 +367,7 @@ static int compile() {
   std::unique_ptr<MLIRContext> context = makeContext();
   std::string name = model;
   ffn::DiagnosticPrinter printer(context.get(), name, &llvm::errs(), remarks);
-  ffn::ImportOptions import;
+  ffn::ImportOptions import = getImportOptions();
   import.strict = strict;
   progress("reading " + name);
   OwningOpRef<ModuleOp> module =

@@ -60,7 +60,7 @@ static int inspect() {
   std::unique_ptr<MLIRContext> context = makeContext();
   ffn::DiagnosticPrinter printer(context.get(), model, &llvm::errs(),
                                  /*showRemarks=*/false);
-  ffn::ImportOptions options;
+  ffn::ImportOptions options = getImportOptions();
   options.strict = strict;
   OwningOpRef<ModuleOp> module = ffn::loadModule(model, context.get(), options);
   if (!module)

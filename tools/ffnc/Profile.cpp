@@ -7,6 +7,7 @@
 #include "ffn-mlir/Profile/Profile.h"
 #include "Interrupt.h"
 #include "Native.h"
+#include "ffn-mlir/Driver/LatencyGate.h"
 #include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/Profile/Collect.h"
 #include "ffn-mlir/Search/StagedModel.h"
@@ -190,7 +191,7 @@ public:
               (kind == "auto" && llvm::errs().is_displayed())) {}
 
   void operator()(const ffn::CollectOptions::Progress &made) {
-    double time = now();
+    double time = ffn::now();
     if (!shown || (made.done < made.total && time - last < 1))
       return;
     last = time;
@@ -317,7 +318,8 @@ static int profile() {
   std::unique_ptr<MLIRContext> context = makeContext();
   ffn::DiagnosticPrinter printer(context.get(), name, &llvm::errs(),
                                  /*showRemarks=*/false);
-  OwningOpRef<ModuleOp> module = ffn::loadModule(name, context.get());
+  OwningOpRef<ModuleOp> module =
+      ffn::loadModule(name, context.get(), getImportOptions());
   if (!module || failed(runPipeline(*module, "ffn-raise")))
     return Diagnosed;
   ffn::ModelSignature signature = ffn::getModelSignature(*module);

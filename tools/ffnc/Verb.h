@@ -7,6 +7,7 @@
 #ifndef FFN_MLIR_TOOLS_FFNC_VERB_H
 #define FFN_MLIR_TOOLS_FFNC_VERB_H
 
+#include "ffn-mlir/Import/Importer.h"
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringRef.h"
@@ -41,6 +42,9 @@ public:
 
   static Verb *first();
 };
+
+/// What --allow-symlinks and the like of every verb say.
+ImportOptions getImportOptions();
 
 /// --json of every verb.
 struct JSONOption : llvm::cl::opt<bool> {

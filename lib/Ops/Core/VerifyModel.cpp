@@ -121,9 +121,12 @@ LogicalResult NodeVerifier::verifyArity(onnx::NodeOp node,
   if (failed(check(inputs, schema.minInputs, schema.maxInputs, "input")) ||
       failed(check(outputs, schema.minOutputs, schema.maxOutputs, "output")))
     return failure();
-  for (int i = 0; i < inputs; ++i) {
+  int all = static_cast<int>(node.getInputs().size());
+  for (int i = 0; i < all; ++i) {
     const ParamSchema *param = schema.getInput(i);
-    if (param && !param->optional && !param->repeated && !node.getInput(i))
+    // Behind the last input that is given, only a repeated one counts.
+    if (param && !param->optional && (i < inputs || param->repeated) &&
+        !node.getInput(i))
       return error(node, "I503",
                    "input " + Twine(i) + " is required and left out");
   }

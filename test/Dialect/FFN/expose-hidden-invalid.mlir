@@ -2,8 +2,6 @@
 // RUN: ffn-opt %s --split-input-file -o %t.before
 // Without @main, without a body and without sublayers nothing changes, to the byte.
 // RUN: cmp %t.before %t.after
-// RUN: not ffn-opt %s --ffn-expose-hidden="names=a" 2>&1 | FileCheck %s
-// CHECK: names
 
 func.func @other(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
   %w = ffn.weight dense<3.0> : tensor<4x4xf32>

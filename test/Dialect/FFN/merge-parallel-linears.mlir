@@ -47,6 +47,7 @@ func.func @rest(%x: tensor<?x4xf32>) -> (tensor<?x2xf32>, tensor<?x2xf32>, tenso
   %v = ffn.weight dense<3.0> : tensor<2x4xf16>
   %kf = ffn.cast %k : tensor<2x4xf16> to tensor<2x4xf32>
   %vf = ffn.cast %v : tensor<2x4xf16> to tensor<2x4xf32>
+  // expected-remark@+1 {{linear not merged with another that reads the same value: their weights differ in type}}
   %0 = ffn.linear %x, %q : tensor<?x4xf32>, tensor<2x4xf32> -> tensor<?x2xf32>
   // expected-remark@+1 {{merged 2 linears into one of width 4}}
   %1 = ffn.linear %x, %kf : tensor<?x4xf32>, tensor<2x4xf32> -> tensor<?x2xf32>

@@ -77,7 +77,7 @@ TEST(Metrics, ValuesThatAreNotFiniteAreNeverLeftOut) {
   equal.add(Doubles{INFINITY, NAN, 1}, Doubles{INFINITY, NAN, 1});
   EXPECT_EQ(equal.equalNonFinite, 2u);
   EXPECT_EQ(equal.relativeL2(), 0);
-  for (double wrong : {NAN, -INFINITY, 1.0}) {
+  for (double wrong : {double(NAN), -double(INFINITY), 1.0}) {
     TensorComparison unequal;
     unequal.add(Doubles{INFINITY, 1}, Doubles{wrong, 1});
     EXPECT_EQ(unequal.unequalNonFinite, 1u);
