@@ -18,6 +18,9 @@ struct ffn_session {
   pthread_mutex_t mutex;
   uint32_t threads;
   Scratch scratch;
+  /// One entry for each kernel of the model; null until asked for.
+  KernelTime *profile;
+  bool profiling;
   /// Memref descriptors of the arguments and pointers to them.
   int64_t *descriptors;
   void **args;
@@ -281,6 +284,7 @@ static void apiSessionDestroy(ffn_session *session) {
   pthread_mutex_destroy(&session->mutex);
   free(session->descriptors);
   free(session->args);
+  free(session->profile);
   free(session);
 }
 
@@ -381,7 +385,7 @@ static ffn_status runLocked(ffn_session *session, const ffn_tensor *inputs,
   // the host's.
   unsigned modes = _mm_getcsr();
   _mm_setcsr(0x1f80);
-  beginRun(session->threads);
+  beginRun(session->threads, session->profiling ? session->profile : nullptr);
   ffn_status status =
       runWithScratch(session->scratch, ffn_model_entry, session->args);
   endRun();
@@ -410,10 +414,53 @@ static uint64_t apiSessionMemory(ffn_session *session) {
   return bytes;
 }
 
+static ffn_status apiSessionProfile(ffn_session *session, int on) {
+  if (!session)
+    return fail(FFN_E_ARGUMENT, "session is null [FFN-R400]");
+  pthread_mutex_lock(&session->mutex);
+  ffn_status status = FFN_OK;
+  session->profiling = false;
+  if (on) {
+    auto *fresh = static_cast<KernelTime *>(
+        calloc(ffn_model_num_kernels + 1, sizeof(KernelTime)));
+    if (fresh) {
+      free(session->profile);
+      session->profile = fresh;
+      session->profiling = true;
+    } else {
+      status = fail(FFN_E_NOMEM, "no memory for a profile [FFN-R501]");
+    }
+  }
+  pthread_mutex_unlock(&session->mutex);
+  return status;
+}
+
+static ffn_status apiSessionKernelTime(ffn_session *session, uint32_t index,
+                                       ffn_kernel_time *time) {
+  if (!session)
+    return fail(FFN_E_ARGUMENT, "session is null [FFN-R400]");
+  if (!time || time->struct_size < sizeof(ffn_kernel_time))
+    return fail(FFN_E_ARGUMENT, "time is null or struct_size is not set "
+                                "[FFN-R400]");
+  time->name = nullptr;
+  time->launches = time->nanoseconds = 0;
+  if (index >= ffn_model_num_kernels)
+    return FFN_OK;
+  time->name = ffn_model_kernels[index].name;
+  pthread_mutex_lock(&session->mutex);
+  if (session->profile) {
+    time->launches = session->profile[index].launches;
+    time->nanoseconds = session->profile[index].nanoseconds;
+  }
+  pthread_mutex_unlock(&session->mutex);
+  return FFN_OK;
+}
+
 static const ffn_api api = {
-    sizeof(ffn_api),   FFN_ABI_VERSION, apiLastError,     apiModelInfo,
-    apiInputInfo,      apiOutputInfo,   apiOutputShape,   apiSessionCreate,
-    apiSessionDestroy, apiSessionRun,   apiSessionMemory,
+    sizeof(ffn_api),      FFN_ABI_VERSION, apiLastError,     apiModelInfo,
+    apiInputInfo,         apiOutputInfo,   apiOutputShape,   apiSessionCreate,
+    apiSessionDestroy,    apiSessionRun,   apiSessionMemory, apiSessionProfile,
+    apiSessionKernelTime,
 };
 
 extern "C" __attribute__((visibility("default"))) const ffn_api *

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 using namespace ffn::rt;
@@ -74,6 +75,7 @@ struct PoolTable {
 
 static Pool pool;
 static thread_local uint32_t runThreads = 1;
+static thread_local KernelTime *runProfile = nullptr;
 static thread_local bool insideRegion = false;
 
 template <typename T> static T load(T &value) {
@@ -315,19 +317,20 @@ static void findProvider() {
     provider = &ffn_rt_pool_v1;
 }
 
-void ffn::rt::beginRun(uint32_t threads) {
+void ffn::rt::beginRun(uint32_t threads, KernelTime *profile) {
   pthread_once(&providerOnce, findProvider);
   runThreads = threads;
+  runProfile = profile;
   provider->begin(threads);
 }
 
 void ffn::rt::endRun() {
   provider->end();
   runThreads = 1;
+  runProfile = nullptr;
 }
 
-extern "C" __attribute__((visibility("hidden"))) void
-ffn_parallel_for(Body body, void *args, int64_t tasks, int64_t grain) {
+static void launch(Body body, void *args, int64_t tasks, int64_t grain) {
   // A region inside a region would wait for itself.
   uint32_t threads = insideRegion ? 1 : runThreads;
   // `grain` tasks are worth one thread; less than that is run alone.
@@ -339,4 +342,25 @@ ffn_parallel_for(Body body, void *args, int64_t tasks, int64_t grain) {
     return;
   }
   provider->parallelFor(body, args, tasks, threads);
+}
+
+static uint64_t nanoseconds() {
+  timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return uint64_t(time.tv_sec) * 1000000000u + uint64_t(time.tv_nsec);
+}
+
+extern "C" __attribute__((visibility("hidden"))) void
+ffn_parallel_for(Body body, void *args, int64_t tasks, int64_t grain) {
+  if (!runProfile || insideRegion)
+    return launch(body, args, tasks, grain);
+  uint64_t begin = nanoseconds();
+  launch(body, args, tasks, grain);
+  uint64_t end = nanoseconds();
+  for (uint64_t i = 0; i < ffn_model_num_kernels; ++i)
+    if (ffn_model_kernels[i].body == body) {
+      ++runProfile[i].launches;
+      runProfile[i].nanoseconds += end - begin;
+      return;
+    }
 }

@@ -113,10 +113,28 @@ ffn_status runWithScratch(Scratch &scratch, void (*entry)(void **),
 // Threads
 //===----------------------------------------------------------------------===//
 
-/// Brackets a run: workers keep spinning inside, and sleep between runs.
-void beginRun(uint32_t threads);
+/// A kernel of the model, from the table that the compiler writes.
+struct Kernel {
+  void (*body)(void *args, int64_t begin, int64_t end);
+  const char *name;
+};
+
+/// Sums of one kernel; a profile has one entry for each of the table.
+struct KernelTime {
+  uint64_t launches, nanoseconds;
+};
+
+/// Brackets a run: workers keep spinning inside, and sleep between runs. Where
+/// `profile` is not null the launches of this thread are added to it.
+void beginRun(uint32_t threads, KernelTime *profile);
 void endRun();
 
 } // namespace ffn::rt
+
+extern "C" {
+/// Part of every artefact.
+extern const ffn::rt::Kernel ffn_model_kernels[];
+extern const uint64_t ffn_model_num_kernels;
+}
 
 #endif // FFN_MLIR_RUNTIME_RUNTIME_H

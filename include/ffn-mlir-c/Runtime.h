@@ -99,6 +99,14 @@ typedef struct ffn_session_options {
   uint32_t threads;
 } ffn_session_options;
 
+/* Time of one kernel, summed over its launches. */
+typedef struct ffn_kernel_time {
+  size_t struct_size; /* set by the caller */
+  const char *name;   /* lives as long as the library */
+  uint64_t launches;
+  uint64_t nanoseconds; /* wall clock, from the first task to the last */
+} ffn_kernel_time;
+
 typedef struct ffn_session ffn_session;
 
 typedef struct ffn_api {
@@ -127,6 +135,14 @@ typedef struct ffn_api {
                             uint32_t num_outputs);
   /* Bytes of scratch memory that the session holds. */
   uint64_t (*session_memory)(ffn_session *session);
+  /* From here on only where struct_size reaches so far. */
+  /* Starts (`on`) or stops to measure the kernels of the session's runs; to
+   * start sets all times to zero. */
+  ffn_status (*session_profile)(ffn_session *session, int on);
+  /* Times so far of kernel `index`; kernels are numbered from 0, and beyond
+   * the last one the name is null. */
+  ffn_status (*session_kernel_time)(ffn_session *session, uint32_t index,
+                                    ffn_kernel_time *time);
 } ffn_api;
 
 /* The one exported function; null if the library does not know the version. */

@@ -126,6 +126,38 @@ uint64_t Artefact::getSessionMemory() const {
   return library->model.api->session_memory(session);
 }
 
+static bool hasProfile(const ffn_api &api) {
+  return api.struct_size >= offsetof(ffn_api, session_kernel_time) +
+                                sizeof(api.session_kernel_time);
+}
+
+Error Artefact::setProfiling(bool on) {
+  const ffn_api &api = *library->model.api;
+  if (!hasProfile(api))
+    return driverError("the model was compiled before kernels were measured: "
+                       "compile it again [FFN-R102]");
+  if (api.session_profile(session, on) != FFN_OK)
+    return library->lastError();
+  return Error::success();
+}
+
+std::vector<Artefact::KernelTime> Artefact::getKernelTimes() const {
+  const ffn_api &api = *library->model.api;
+  std::vector<KernelTime> times;
+  for (uint32_t i = 0; hasProfile(api); ++i) {
+    ffn_kernel_time time{};
+    time.struct_size = sizeof time;
+    if (api.session_kernel_time(session, i, &time) != FFN_OK || !time.name)
+      break;
+    if (time.launches)
+      times.push_back({time.name, time.launches, 1e-9 * time.nanoseconds});
+  }
+  llvm::stable_sort(times, [](const KernelTime &a, const KernelTime &b) {
+    return a.seconds > b.seconds;
+  });
+  return times;
+}
+
 Error Artefact::run(llvm::MutableArrayRef<HostTensor> arguments,
                     std::vector<HostTensor> &results) {
   llvm::SmallVector<HostTensor *, 32> pointers;

@@ -12,6 +12,7 @@
 #include "ffn-mlir/Support/WeightStore.h"
 #include "ffn-mlir/Target/CPU/Codegen.h"
 #include "ffn-mlir/Target/CPU/DenseWeight.h"
+#include "ffn-mlir/Target/CPU/Kernels.h"
 #include "ffn-mlir/Target/CPU/Packing.h"
 #include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -272,6 +273,26 @@ void Compiler::embedDescriptor(llvm::Module &code) {
       llvm::ConstantDataArray::get(ctx, ArrayRef<uint8_t>(bytes)));
   add("ffn_model_descriptor_size",
       llvm::ConstantInt::get(llvm::Type::getInt64Ty(ctx), bytes.size()));
+
+  // What profiles call the bodies of launches.
+  auto *pointer = llvm::PointerType::get(ctx, 0);
+  auto *entryType = llvm::StructType::get(pointer, pointer);
+  SmallVector<llvm::Constant *> kernels;
+  for (llvm::Function &function : code) {
+    StringRef name = function.getName();
+    if (function.isDeclaration() || !name.consume_back(cpu::kLaunchBodySuffix))
+      continue;
+    llvm::Constant *text = llvm::ConstantDataArray::getString(ctx, name);
+    auto *label = new llvm::GlobalVariable(
+        code, text->getType(), /*isConstant=*/true,
+        llvm::GlobalValue::PrivateLinkage, text, "kernel_name");
+    kernels.push_back(llvm::ConstantStruct::get(entryType, {&function, label}));
+  }
+  add("ffn_model_kernels",
+      llvm::ConstantArray::get(llvm::ArrayType::get(entryType, kernels.size()),
+                               kernels));
+  add("ffn_model_num_kernels",
+      llvm::ConstantInt::get(llvm::Type::getInt64Ty(ctx), kernels.size()));
 }
 
 LogicalResult Compiler::publish(StringRef from, StringRef to) {

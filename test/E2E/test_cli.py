@@ -99,8 +99,8 @@ def test_file_that_is_no_model(tool, arguments, kind, tmp_path):
 
 def test_json_is_one_object_and_nothing_else(library, text, tmp_path):
     for arguments in [
-        ("bench", library, "--repeat", 1, "--warmup", 0, "--prompt-tokens", 4, "--decode-tokens", 2, *SMALL),
-        ("bench", library, "--repeat", 1, "--dim", "batch=1", "--dim", "sequence=2", "--dim", "past_sequence=1", *SMALL),
+        ("bench", library, "--repeat", 1, "--warmup", 0, "--prompt-tokens", 4, "--decode-tokens", 2, "--profile", *SMALL),
+        ("bench", library, "--repeat", 1, "--profile", "--dim", "batch=1", "--dim", "sequence=2", "--dim", "past_sequence=1", *SMALL),
         ("compare", library, library, "--dim", "batch=1,2", "--dim", "sequence=1", "--dim", "past_sequence=0", *SMALL),
         ("compile", MODEL, "-o", tmp_path / "m.so"),
         ("compile", MODEL, "-o", tmp_path / "m.onnx"),
@@ -119,6 +119,20 @@ def test_json_is_one_object_and_nothing_else(library, text, tmp_path):
         assert isinstance(result, dict) and result, arguments
         # No terminal, no progress.
         assert done.stderr == "", (arguments, done.stderr)
+
+
+def test_profile_names_the_kernels(library):
+    sizes = [f"--dim={name}={size}" for name, size in (("batch", 1), ("sequence", 64), ("past_sequence", 1))]
+    found = json.loads(call("ffnc", "bench", library, "--repeat", 3, "--profile", "--json", *sizes, *SMALL).stdout)["profile"]
+    times = [kernel["seconds"] for kernel in found[:-1]]
+    assert times == sorted(times, reverse=True) and times[-1] > 0 and found[-1]["kernel"] == "between kernels"
+    # Eight layers, each with one network of two products.
+    products = [kernel for kernel in found if kernel["kernel"].startswith("ffn_gemm")]
+    assert sum(kernel["launches"] for kernel in products) > 16
+    assert all(kernel["launches"] == round(kernel["launches"]) for kernel in found)
+    text = call("ffnc", "bench", library, "--repeat", 1, "--prompt-tokens", 4, "--decode-tokens", 2, "--profile", *SMALL).stdout
+    assert "kernels of a prefill" in text and "kernels of a decode step" in text
+    assert "profile" not in json.loads(call("ffnc", "bench", library, "--repeat", 1, "--json", *sizes, *SMALL).stdout)
 
 
 def test_json_of_doctor_and_compile(library, tmp_path):

@@ -16,6 +16,9 @@ extern void *ffn_rt_alloc(int64_t);
 extern void ffn_rt_free(void *);
 const unsigned char ffn_model_descriptor[] = {%(descriptor)s};
 const uint64_t ffn_model_descriptor_size = sizeof ffn_model_descriptor;
+typedef struct { void (*body)(void *, int64_t, int64_t); const char *name; } Kernel;
+const Kernel ffn_model_kernels[1];
+const uint64_t ffn_model_num_kernels = 0;
 _Alignas(64) const unsigned char ffn_model_weights[4] = {0, 0, 0x80, 0x3f};
 void ffn_model_entry(void **args) {
   Matrix *x = args[0], *y = args[2], *z = args[3];

@@ -26,7 +26,8 @@ on random inputs instead. Two models take turns on the same inputs; the ratio is
 the time of the second over that of the first, the median over turns. Whether
 they compute the same is what `ffnc compare` says. The spread is the distance of
 the quartiles as a part of the median. Times are wall clock: milliseconds in
-text, seconds in JSON.
+text, seconds in JSON. --profile runs once more and says how long each kernel
+of the model took.
 )");
 static NativeOptions options(verb);
 static cl::opt<std::string> second(cl::Positional, cl::desc("[B.so|B.onnx]"),
@@ -53,10 +54,62 @@ static cl::opt<unsigned> warmup("warmup", cl::init(2),
                                 cl::desc("runs before them (default: 2)"),
                                 cl::sub(verb.command));
 
+static cl::opt<bool> profile("profile",
+                             cl::desc("time of each kernel, in runs of their "
+                                      "own after the measured ones"),
+                             cl::sub(verb.command));
+
 namespace {
+/// Kernels of some runs, per run; what no kernel took is named so.
+struct Profile {
+  std::vector<Artefact::KernelTime> kernels;
+  double seconds = 0; // of a run
+  unsigned runs = 0;
+
+  /// Calls `run` `count` times with the clock of the kernels on.
+  llvm::Error measure(Artefact &artefact, unsigned count,
+                      llvm::function_ref<llvm::Error()> run) {
+    if (llvm::Error error = artefact.setProfiling(true))
+      return error;
+    double begin = now();
+    for (runs = 0; runs < count; ++runs)
+      if (llvm::Error error = run())
+        return error;
+    seconds = (now() - begin) / count;
+    kernels = artefact.getKernelTimes();
+    double rest = seconds;
+    for (Artefact::KernelTime &kernel : kernels)
+      rest -= kernel.seconds /= count;
+    kernels.push_back({"between kernels", 0, rest > 0 ? rest : 0});
+    return artefact.setProfiling(false);
+  }
+
+  llvm::json::Array toJSON() const {
+    llvm::json::Array list;
+    for (const Artefact::KernelTime &kernel : kernels)
+      list.push_back(llvm::json::Object{
+          {"kernel", kernel.name},
+          {"seconds", kernel.seconds},
+          {"launches", static_cast<double>(kernel.launches) / runs}});
+    return list;
+  }
+
+  void print(llvm::StringRef what) const {
+    llvm::outs() << what
+                 << llvm::format(", %.4g ms:\n     ms  share launches\n",
+                                 1e3 * seconds);
+    for (const Artefact::KernelTime &kernel : kernels)
+      llvm::outs() << llvm::format("%7.3f %5.1f%% %8.4g  ",
+                                   1e3 * kernel.seconds,
+                                   100 * kernel.seconds / seconds,
+                                   static_cast<double>(kernel.launches) / runs)
+                   << kernel.name << '\n';
+  }
+};
+
 /// What is timed of a model, with the unit of its rate.
 struct Part {
-  llvm::StringRef name, title, unit;
+  llvm::StringRef name, title, unit, profileName, profileTitle;
   /// Units in a run.
   double count;
 };
@@ -69,6 +122,8 @@ struct Subject {
   std::vector<HostTensor> inputs, outputs;
   /// By part: all runs, and the median of each turn.
   Timing runs[2], turns[2];
+  /// By part, with --profile.
+  Profile profiles[2];
 };
 
 /// The ids of a turn.
@@ -140,6 +195,28 @@ static llvm::Error takeTurn(Subject &subject, const Text &text, bool counts) {
   return llvm::Error::success();
 }
 
+/// The clocks of the kernels, in runs that nothing else is measured of.
+static llvm::Error profileKernels(Subject &subject, const Text &text) {
+  Artefact &artefact = *subject.artefact;
+  if (!subject.language)
+    return subject.profiles[0].measure(artefact, repeat, [&] {
+      return artefact.run(subject.inputs, subject.outputs);
+    });
+  LanguageModel &language = *subject.language;
+  if (llvm::Error error =
+          subject.profiles[0].measure(artefact, repeat, [&]() -> llvm::Error {
+            if (llvm::Error error = language.reset())
+              return error;
+            return language.feed(text.prompt);
+          }))
+    return error;
+  if (!language.hasCache() || text.written.empty())
+    return llvm::Error::success();
+  auto next = text.written.begin();
+  return subject.profiles[1].measure(artefact, text.written.size(),
+                                     [&] { return language.feed(*next++); });
+}
+
 /// Ids that every model of `subjects` takes.
 static Text drawText(llvm::MutableArrayRef<Subject> subjects) {
   uint64_t bound = UINT64_MAX;
@@ -177,6 +254,9 @@ static llvm::json::Object report(const Subject &subject,
       found[part.name] = toJSON(runs, part);
   found["session_bytes"] =
       static_cast<int64_t>(subject.artefact->getSessionMemory());
+  for (auto [part, kernels] : llvm::zip(parts, subject.profiles))
+    if (kernels.runs)
+      found[part.profileName] = kernels.toJSON();
   return found;
 }
 
@@ -217,6 +297,9 @@ static void reportAll(llvm::ArrayRef<Subject> subjects,
     for (auto [part, runs] : llvm::zip(parts, subject.runs))
       if (!runs.seconds.empty())
         print(runs, part);
+    for (auto [part, kernels] : llvm::zip(parts, subject.profiles))
+      if (kernels.runs)
+        kernels.print(part.profileTitle);
   }
   if (subjects.size() > 1)
     for (auto [part, a, b] :
@@ -271,14 +354,22 @@ static int bench() {
     for (Subject &subject : subjects)
       if (llvm::Error error = takeTurn(subject, text, i >= warmup))
         return fail(std::move(error));
+  for (Subject &subject : subjects)
+    if (profile)
+      if (llvm::Error error = profileKernels(subject, text))
+        return fail(std::move(error));
   if (isText) {
     std::string reading = "prefill of " + std::to_string(promptTokens);
     reportAll(subjects,
-              {{"prefill", reading, "tokens", double(promptTokens) * batch},
-               {"decode", "decode, a step", "tokens", double(batch)}},
+              {{"prefill", reading, "tokens", "prefill_profile",
+                "kernels of a prefill", double(promptTokens) * batch},
+               {"decode", "decode, a step", "tokens", "decode_profile",
+                "kernels of a decode step", double(batch)}},
               *sizes);
   } else {
-    reportAll(subjects, {{"run", "run", "runs", 1}}, *sizes);
+    reportAll(subjects,
+              {{"run", "run", "runs", "profile", "kernels of a run", 1}},
+              *sizes);
   }
   return Done;
 }

@@ -58,6 +58,17 @@ public:
   /// Bytes of scratch memory that the session holds.
   uint64_t getSessionMemory() const;
 
+  /// Time of one kernel, summed over its launches.
+  struct KernelTime {
+    std::string name;
+    uint64_t launches = 0;
+    double seconds = 0;
+  };
+  /// Starts to measure the kernels of the runs to come, from zero, or stops.
+  llvm::Error setProfiling(bool on);
+  /// The kernels that were launched since, the longest first.
+  std::vector<KernelTime> getKernelTimes() const;
+
   /// Runs the model on all its inputs. `results` is made as long as there are
   /// outputs; memory of what is in it is used again.
   llvm::Error run(llvm::MutableArrayRef<HostTensor> arguments,

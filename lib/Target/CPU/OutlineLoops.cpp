@@ -500,6 +500,21 @@ void Outliner::call(StringRef callee) {
   op->erase();
 }
 
+/// What profiles call the loop beside its number: the first node that it came
+/// from, in letters of symbols.
+static std::string findLabel(Location loc) {
+  std::string label;
+  loc->walk([&](Location part) {
+    auto name = llvm::dyn_cast<NameLoc>(part);
+    if (!name || name.getName().empty())
+      return WalkResult::advance();
+    for (char c : name.getName().getValue().take_back(48))
+      label += llvm::isAlnum(c) ? c : '_';
+    return WalkResult::interrupt();
+  });
+  return label;
+}
+
 namespace {
 struct OutlineLoopsPass
     : public PassWrapper<OutlineLoopsPass, OperationPass<ModuleOp>> {
@@ -559,8 +574,10 @@ struct OutlineLoopsPass
     std::string text;
     llvm::raw_string_ostream os(text);
     function.print(os, OpPrintingFlags().useLocalScope());
-    auto [it, isNew] =
-        functions.try_emplace(text, "loop_" + std::to_string(functions.size()));
+    std::string name = "loop_" + std::to_string(functions.size());
+    if (std::string label = findLabel(op.getLoc()); !label.empty())
+      name += "_" + label;
+    auto [it, isNew] = functions.try_emplace(text, name);
     if (isNew)
       function.setName(it->second);
     else

@@ -31,6 +31,12 @@ extern "C" {
 unsigned char ffn_model_descriptor[4096];
 uint64_t ffn_model_descriptor_size;
 alignas(64) unsigned char ffn_model_weights[4] = {0, 0, 0x80, 0x3f}; // 1.0f
+struct ModelKernel {
+  void (*body)(void *, int64_t, int64_t);
+  const char *name;
+};
+extern const ModelKernel ffn_model_kernels[1];
+extern const uint64_t ffn_model_num_kernels = 1;
 
 void *ffn_rt_alloc(int64_t bytes);
 void ffn_rt_free(void *pointer);
@@ -88,7 +94,17 @@ bool fillDescriptor() {
   return true;
 }
 const bool filled = fillDescriptor();
+
+void computeY(void *context, int64_t begin, int64_t end) {
+  auto &work = *static_cast<Work *>(context);
+  if (auto hook = partHook.load())
+    hook();
+  for (int64_t i = begin; i < end; ++i)
+    work.y[i] = 2 * work.x[i] + work.w;
+}
 } // namespace
+
+const ModelKernel ffn_model_kernels[1] = {{computeY, "y"}};
 
 extern "C" void ffn_model_entry(void **args) {
   auto &x = *static_cast<Memref2 *>(args[0]);
@@ -104,15 +120,7 @@ extern "C" void ffn_model_entry(void **args) {
   float w;
   std::memcpy(&w, weights.data, sizeof w);
   Work work{x.data, y.data, w};
-  ffn_parallel_for(
-      [](void *context, int64_t begin, int64_t end) {
-        auto &work = *static_cast<Work *>(context);
-        if (auto hook = partHook.load())
-          hook();
-        for (int64_t i = begin; i < end; ++i)
-          work.y[i] = 2 * work.x[i] + work.w;
-      },
-      &work, x.sizes[0] * x.sizes[1], 1);
+  ffn_parallel_for(computeY, &work, x.sizes[0] * x.sizes[1], 1);
   for (int64_t i = 0; i < z.sizes[0] * z.sizes[1]; ++i)
     z.data[i] = static_cast<float>(i);
 }
@@ -272,6 +280,36 @@ TEST_F(Runtime, SurvivesFailedAllocation) {
   for (int i = 0; i < 10; ++i)
     EXPECT_EQ(run(x, p, y, z), FFN_OK);
   EXPECT_EQ(api->session_memory(session), held);
+}
+
+TEST_F(Runtime, MeasuresKernelsWhenAsked) {
+  Tensor x({3, 5}), p({3, 2}), y({3, 5}), z({3, 7});
+  auto timeOf = [&](uint32_t index) {
+    ffn_kernel_time time{};
+    time.struct_size = sizeof time;
+    EXPECT_EQ(api->session_kernel_time(session, index, &time), FFN_OK);
+    return time;
+  };
+  ASSERT_EQ(run(x, p, y, z), FFN_OK);
+  EXPECT_STREQ(timeOf(0).name, "y");
+  EXPECT_EQ(timeOf(0).launches, 0u);
+  EXPECT_EQ(timeOf(1).name, nullptr);
+  ASSERT_EQ(api->session_profile(session, 1), FFN_OK);
+  ASSERT_EQ(run(x, p, y, z), FFN_OK);
+  ASSERT_EQ(run(x, p, y, z), FFN_OK);
+  EXPECT_EQ(timeOf(0).launches, 2u);
+  EXPECT_GT(timeOf(0).nanoseconds, 0u);
+  ASSERT_EQ(api->session_profile(session, 0), FFN_OK);
+  ASSERT_EQ(run(x, p, y, z), FFN_OK);
+  EXPECT_EQ(timeOf(0).launches, 2u);
+  ASSERT_EQ(api->session_profile(session, 1), FFN_OK);
+  EXPECT_EQ(timeOf(0).launches, 0u);
+
+  ffn_kernel_time unset{};
+  EXPECT_EQ(api->session_kernel_time(session, 0, &unset), FFN_E_ARGUMENT);
+  EXPECT_EQ(api->session_kernel_time(session, 0, nullptr), FFN_E_ARGUMENT);
+  EXPECT_EQ(api->session_kernel_time(nullptr, 0, &unset), FFN_E_ARGUMENT);
+  EXPECT_EQ(api->session_profile(nullptr, 1), FFN_E_ARGUMENT);
 }
 
 TEST_F(Runtime, KeepsFloatingPointModesApart) {

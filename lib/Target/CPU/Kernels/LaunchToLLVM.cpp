@@ -98,7 +98,7 @@ struct LaunchLowering : ConvertOpToLLVMPattern<LaunchOp> {
   LLVM::LLVMFuncOp getBody(ConversionPatternRewriter &rewriter, ModuleOp module,
                            StringRef callee, Type frameType,
                            ArrayRef<Type> types) const {
-    std::string name = (callee + "_tasks").str();
+    std::string name = (callee + kLaunchBodySuffix).str();
     if (auto body = module.lookupSymbol<LLVM::LLVMFuncOp>(name))
       return body;
     Location loc = module.getLoc();
