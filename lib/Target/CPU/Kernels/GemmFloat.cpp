@@ -53,15 +53,14 @@ private:
     weightView = memref::ViewOp::create(
         b, MemRefType::get({elements}, element), weight,
         kb.add(getPanelStart(), panels.getBiasBytes()), ValueRange());
+    int64_t block = key.getK() > kMaxDepth ? kDepthBlock : kMaxDepth;
     if (!narrow) {
-      emitBlocks(key.getK() > kMaxDepth ? kDepthBlock : key.getK());
+      emitBlocks(block);
     } else {
       // Few rows are over before widened weights would have paid.
       kb.ifThen(
           kb.cmp(arith::CmpIPredicate::slt, rows, kb.idx(2 * getTileRows(key))),
-          [&] {
-            emitBlocks(key.getK() > kMaxDepth ? kDepthBlock : key.getK());
-          },
+          [&] { emitBlocks(block); },
           [&] {
             wideStart = kb.idx(0);
             emitBlocks(kWideDepth);
