@@ -4,8 +4,8 @@
 //
 //===----------------------------------------------------------------------===//
 
-#include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
+#include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
 #include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
@@ -658,9 +658,9 @@ public:
   }
 
 private:
-  Option<std::string> level{*this, "level",
-                            llvm::cl::desc(CpuTarget::getChoices()),
-                            llvm::cl::init("avx2")};
+  Option<std::string> level{
+      *this, "level", llvm::cl::desc("instruction set level of the kernels"),
+      llvm::cl::init("avx2")};
 };
 } // namespace
 

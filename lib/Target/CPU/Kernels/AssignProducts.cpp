@@ -173,9 +173,9 @@ public:
   }
 
 private:
-  Option<std::string> level{*this, "level",
-                            llvm::cl::desc(CpuTarget::getChoices()),
-                            llvm::cl::init("avx2")};
+  Option<std::string> level{
+      *this, "level", llvm::cl::desc("instruction set level of the kernels"),
+      llvm::cl::init("avx2")};
 };
 } // namespace
 
