@@ -44,3 +44,21 @@ def test_failure_leaves_no_file(tmp_path):
     assert result.returncode == 1 and result.stdout == "" and not output.exists()
     result = subprocess.run(["ffnc", "compile", str(MODELS[0]), "--pass-pipeline=builtin.module(nope)", "-o", str(output)], capture_output=True, text=True)
     assert result.returncode == 2 and "nope" in result.stderr and not output.exists()
+
+
+def test_sublayers_are_found_behind_the_optimizer_of_onnx_runtime(tmp_path):
+    """It fuses norms, activations and products into operators of its own, whose sizes stay open."""
+    import json
+    import subprocess
+
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(BUNDLED / "pycode-lm.onnx", options)
+    done = subprocess.run(["ffnc", "inspect", options.optimized_model_filepath, "--json"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["sublayers"]) == 16 and found["totals"]["feed_forwards"] == 8
