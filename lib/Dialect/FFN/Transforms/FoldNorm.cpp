@@ -261,9 +261,8 @@ private:
     InFlightDiagnostic remark = log.rewritten(norm, norm);
     remark << "norm folded into " << folded
            << (folded == 1 ? " weight" : " weights");
-      if (!plan.rounded.empty())
-        remark << ", products rounded to "
-               << getStoredType(plan.rounded.front());
+    if (!plan.rounded.empty())
+      remark << ", products rounded to " << getStoredType(plan.rounded.front());
     if (plan.moreBytes)
       remark << ", " << plan.moreBytes << " bytes more";
     remark.report();
