@@ -144,11 +144,14 @@ public:
                     nullptr,     nullptr,        nullptr};
     if (part == 0)
       added = x.getNumRows();
+    // Without rows there is no memory to point into.
+    if (x.getNumRows() == 0)
+      return Error::success();
     if (x.floats())
       addMomentsF32(x.floats() + begin, x.getNumRows(), width, n, sums);
     else
       addMomentsF64(x.doubles() + begin, x.getNumRows(), width, n, sums);
-    if (!options.hidden || x.getNumRows() == 0)
+    if (!options.hidden)
       return Error::success();
     sums.sample = &sample[begin];
     sums.first = &first[begin];
