@@ -75,9 +75,10 @@ TEST(Safetensors, WritesWhatItReads) {
 }
 
 TEST(Safetensors, WidensBFloat16) {
-  auto file =
-      parse(frame(R"({"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}})",
-                  std::string("\x80\x3f\x00\xc0", 4)));
+  std::string text =
+      frame(R"({"w":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}})",
+            std::string("\x80\x3f\x00\xc0", 4));
+  auto file = parse(text);
   ASSERT_TRUE(bool(file));
   auto array = (*file)->readArray((*file)->getEntries()[0]);
   ASSERT_TRUE(bool(array));
