@@ -31,7 +31,7 @@ def order(done):
 def export(tmp_path, removed):
     path = tmp_path / ("-".join(removed) + ".onnx" if removed else "original.onnx")
     passes = f"ffn-raise,ffn-prune-sublayers{{only={','.join(removed)}}},ffn-decompose" if removed else "ffn-raise,ffn-decompose"
-    done = subprocess.run([BUILD / "bin" / "ffnc", "compile", MODEL, "--emit=onnx", "-o", path, f"--pass-pipeline=builtin.module({passes})"],
+    done = subprocess.run([BUILD / "bin" / "ffnc", "compile", MODEL, "--emit=onnx", "--gate=off", "-o", path, f"--pass-pipeline=builtin.module({passes})"],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return path
