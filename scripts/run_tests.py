@@ -5,40 +5,77 @@ Prints one table: step, seconds, passed, failed, skipped. Exits with 1 when a
 step fails, a suite runs no test, or the whole takes longer than the limit.
 """
 import argparse
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 REPORTS = ROOT / "build" / "reports"
-TIME_LIMIT = 80 * 60
+TIME_LIMIT = 55 * 60
+WORKERS = os.cpu_count() or 2
 
 
 class Step:
     """One row of the table."""
 
     def __init__(self, name, command, report=None, env=None):
-        self.name, self.command, self.env = name, command, env or {}
+        self.name, self.command, self.env = name, list(map(str, command)), env or {}
         self.report = REPORTS / report if report else None
         self.seconds = 0.0
         self.counts = None
         self.ok = False
 
     def run(self):
-        print(f"\n== {self.name}: {' '.join(map(str, self.command))}", file=sys.stderr, flush=True)
+        print(f"\n== {self.name}: {' '.join(self.command)}", file=sys.stderr, flush=True)
         if self.report:
             self.report.unlink(missing_ok=True)
         begin = time.monotonic()
-        code = subprocess.call(list(map(str, self.command)), cwd=ROOT, env={**os.environ, **self.env})
+        self.ok = self.execute()
         self.seconds = time.monotonic() - begin
-        self.ok = code == 0
         if self.report:
-            self.counts = count_tests(self.report)
+            self.counts = self.count()
             # A suite that ran nothing has not passed.
             self.ok = self.ok and self.counts is not None and self.counts[0] > 0 and self.counts[1] == 0
+
+    def execute(self):
+        return subprocess.call(self.command, cwd=ROOT, env={**os.environ, **self.env}) == 0
+
+    def count(self):
+        return count_tests(self.report)
+
+
+class UnitStep(Step):
+    """A GoogleTest binary, its tests dealt out to one process a processor."""
+
+    def shard_report(self, shard):
+        return self.report.with_suffix(f".{shard}.xml")
+
+    def execute(self):
+        def start(shard, log):
+            report = self.shard_report(shard)
+            report.unlink(missing_ok=True)
+            share = {"GTEST_TOTAL_SHARDS": str(WORKERS), "GTEST_SHARD_INDEX": str(shard)}
+            command = [*self.command, f"--gtest_output=xml:{report}"]
+            return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **self.env, **share}, stdout=log, stderr=log)
+
+        with contextlib.ExitStack() as stack:
+            logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(WORKERS)]
+            shards = [stack.enter_context(start(shard, log)) for shard, log in enumerate(logs)]
+            codes = [shard.wait() for shard in shards]
+            for code, log in zip(codes, logs):
+                if code:
+                    log.seek(0)
+                    sys.stderr.write(log.read().decode(errors="replace"))
+        return not any(codes)
+
+    def count(self):
+        counts = [count_tests(self.shard_report(shard)) for shard in range(WORKERS)]
+        return None if None in counts else tuple(map(sum, zip(*counts)))
 
 
 def count_tests(path):
@@ -59,7 +96,7 @@ def count_tests(path):
 
 
 def steps():
-    jobs = ["-j", str(os.cpu_count() or 2)]
+    jobs = ["-j", WORKERS]
     python = sys.executable
     sanitize = {
         "ASAN_OPTIONS": "detect_leaks=0:allow_user_poisoning=0",
@@ -70,8 +107,7 @@ def steps():
         yield Step(f"build-{preset}", ["cmake", "--build", "--preset", preset, *jobs])
     for preset, env in (("dev", {}), ("asan", sanitize)):
         build = ROOT / "build" / preset
-        report = f"unit-{preset}.xml"
-        yield Step(f"unit-{preset}", [build / "bin" / "ffn-unit-tests", f"--gtest_output=xml:{REPORTS / report}"], report, env)
+        yield UnitStep(f"unit-{preset}", [build / "bin" / "ffn-unit-tests"], f"unit-{preset}.xml", env)
         report = f"lit-{preset}.xml"
         yield Step(
             f"lit-{preset}",
@@ -87,7 +123,8 @@ def steps():
         report = f"pytest-{suite}.xml"
         yield Step(
             f"pytest-{suite}",
-            [python, "-m", "pytest", "-q", "-ra", f"--junitxml={REPORTS / report}", ROOT / "test" / suite],
+            # A file's tests share what its fixtures compile.
+            [python, "-m", "pytest", "-q", "-ra", "-n", WORKERS, "--dist=loadfile", f"--junitxml={REPORTS / report}", ROOT / "test" / suite],
             report,
             {"FFN_BUILD_DIR": str(ROOT / "build" / "release")},
         )

@@ -143,7 +143,7 @@ def test_json_of_doctor_and_compile(library, tmp_path):
     weights = tmp_path / "m.so.weights"
     assert done.pop("seconds") > 0
     assert done == {"output": str(out), "emit": "so", "bytes": out.stat().st_size, "weights_file": str(weights),
-                    "weights_bytes": weights.stat().st_size, "remarks": []}
+                    "weights_bytes": weights.stat().st_size, "candidates": [], "remarks": []}
 
 
 def test_failure_leaves_stdout_empty_with_json(library, text, tmp_path):
