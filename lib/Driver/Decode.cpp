@@ -249,7 +249,7 @@ Expected<Generation>
 mlir::ffn::generateTokens(LanguageModel &model, llvm::ArrayRef<int64_t> prompt,
                           uint64_t maxTokens, const SamplingOptions &sampling,
                           llvm::ArrayRef<int64_t> stop,
-                          llvm::function_ref<void(int64_t)> onToken) {
+                          llvm::function_ref<bool(int64_t)> onToken) {
   Generation result;
   Sampler sampler(sampling);
   auto begin = std::chrono::steady_clock::now();
@@ -264,8 +264,7 @@ mlir::ffn::generateTokens(LanguageModel &model, llvm::ArrayRef<int64_t> prompt,
     if (llvm::is_contained(stop, id))
       break;
     result.ids.push_back(id);
-    onToken(id);
-    if (result.ids.size() == maxTokens)
+    if (!onToken(id) || result.ids.size() == maxTokens)
       break;
     if (Error error = model.feed(id))
       return std::move(error);

@@ -76,3 +76,6 @@ def test_links_of_a_package_cache(tmp_path):
     os.link(store / "blob", folder / "w.bin")
     refused(call("compile", folder / "m.onnx", "-o", tmp_path / "m.so"), "I103")
     assert call("compile", folder / "m.onnx", "-o", tmp_path / "m.so", "--allow-hardlinks").returncode == 0
+    # The verbs that compile on the way pass the flags on.
+    refused(call("run", folder / "m.onnx", "--random"), "I103")
+    assert call("run", folder / "m.onnx", "--random", "--allow-hardlinks").returncode == 0

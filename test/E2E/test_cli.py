@@ -2,6 +2,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 
 import pytest
@@ -9,7 +10,7 @@ from artefact import BUILD, BUNDLED, ROOT
 
 FFNC = BUILD / "bin" / "ffnc"
 MODEL = BUNDLED / "pycode-lm-kv.onnx"
-VERBS = ["bench", "compare", "compile", "doctor", "eval", "generate", "inspect", "run"]
+VERBS = ["bench", "compare", "compile", "doctor", "eval", "generate", "inspect", "profile", "run"]
 TOOLS = ["ffnc", "ffn-opt", "ffn-translate", "ffn-interpret", "ffn-wire-dump"]
 SMALL = ("--threads", "1")
 
@@ -66,7 +67,10 @@ def test_wrong_use_names_the_help_of_the_verb(verb):
     "arguments",
     [("generate", MODEL, "--prompt", "x", "--temperature", "nan"), ("compare", MODEL, MODEL, "--tolerance", "-1"),
      ("compile", MODEL, "-o", "/nowhere/m.so", "--opt-level", "4"), ("compile", MODEL, "-o", "/nowhere/m.so", "--emit=elf"),
-     ("eval", MODEL, "x", "--window", "0"), ("bench", MODEL, "--repeat", "0"), ("run", MODEL, "--dim", "batch"), ()],
+     ("eval", MODEL, "x", "--window", "0"), ("bench", MODEL, "--repeat", "0"), ("run", MODEL, "--dim", "batch"), (),
+     ("run", MODEL, "--random", "--int-bound", "0"), ("run", MODEL, "--random", "--int-bound", "-3"),
+     ("compare", MODEL, MODEL, "--int-bound", "0"), ("generate", MODEL, "--bos", "-2"), ("generate", MODEL, "--bos", "-1"),
+     ("eval", MODEL, "x", "--bos", "-1"), ("profile", MODEL, "--calib", "x", "-o", "x", "--threads", "0")],
 )
 def test_wrong_values_are_wrong_use(arguments):
     done = call("ffnc", *arguments)
@@ -213,3 +217,52 @@ def test_commands_of_the_readme(tmp_path):
             command = command.replace(" model.onnx", " examples/pycode-lm/pycode-lm.onnx")
         done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, (command, done.stderr)
+
+
+def test_tokens_outside_of_the_vocabulary(library, tmp_path):
+    done = call("ffnc", "generate", library, "--bos", 256, "--prompt", "x", *SMALL)
+    assert done.returncode == 2 and done.stdout == "" and "--bos 256" in done.stderr and "[FFN-D206]" in done.stderr
+    assert call("ffnc", "generate", library, "--bos", 255, "--prompt", "x", "--max-tokens", 1, *SMALL).returncode == 0
+    # A tokenizer with more tokens than the model has.
+    tokenizer = tmp_path / "large.json"
+    tokenizer.write_text(json.dumps({"pieces_hex": [chr(0x100 + i).encode().hex() for i in range(300)], "scores": [0.0] * 300}))
+    done = call("ffnc", "generate", library, "--tokenizer", tokenizer, "--prompt", chr(0x100 + 299), *SMALL)
+    assert done.returncode == 2 and done.stdout == "" and "token 299" in done.stderr and "[FFN-D206]" in done.stderr
+
+
+def test_bench_names_the_dims_that_there_are(library):
+    done = call("ffnc", "bench", library, "--dim", "foo=1", *SMALL)
+    assert done.returncode == 2 and done.stdout == ""
+    assert "--dim foo" in done.stderr and "batch, past_sequence, sequence" in done.stderr
+
+
+WRITERS = [
+    ("ffnc", "--help"), ("ffnc", "--version"), ("ffnc", "run", "--help"), ("ffnc", "inspect", MODEL), ("ffnc", "inspect", MODEL, "--json"),
+    ("ffnc", "run", None, "--random", "--dim=batch=1", "--dim=sequence=1", "--dim=past_sequence=0", *SMALL),
+    ("ffnc", "generate", None, "--prompt", "x", "--max-tokens", 100000, *SMALL),
+    ("ffnc", "bench", None, "--repeat", 1, "--prompt-tokens", 2, "--decode-tokens", 1, "--json", *SMALL), ("ffnc", "doctor"),
+    ("ffn-opt", MODEL), ("ffn-opt", "--help"), ("ffn-translate", "--import-onnx", MODEL), ("ffn-wire-dump", MODEL),
+]
+
+
+@pytest.mark.parametrize("command", WRITERS, ids=lambda command: " ".join(map(str, command[:2])))
+def test_full_device_and_broken_pipe(command, library):
+    tool, *arguments = [str(library if part is None else part) for part in command]
+    run = lambda stdout, *more, **options: subprocess.run([(BUILD / "bin" / tool).resolve(), *arguments, *more], stdout=stdout,
+                                                          stderr=subprocess.PIPE, text=True, timeout=300, **options)
+    with open("/dev/full", "w") as full:
+        done = run(full)
+    assert done.returncode == 1 and "LLVM ERROR" not in done.stderr
+    assert done.stderr.count("error: cannot write to stdout: No space left on device [FFN-O101]") == 1, done.stderr
+    # With SIGPIPE as a shell has it, and ignored as some services start their programs.
+    for restore in (True, False):
+        reader, writer = os.pipe()
+        os.close(reader)
+        done = run(writer, restore_signals=restore)
+        os.close(writer)
+        assert done.returncode in (-signal.SIGPIPE, 141) and "error" not in done.stderr, done
+
+
+def test_full_device_by_name():
+    done = call("ffn-opt", MODEL, "-o", "/dev/full")
+    assert done.returncode == 1 and "/dev/full: error: " in done.stderr and "[FFN-O101]" in done.stderr

@@ -15,6 +15,7 @@
 #include "ffn-mlir/Interpreter/Interpreter.h"
 #include "ffn-mlir/Interpreter/NpyTensor.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "ffn-mlir/Support/StandardStreams.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/DialectRegistry.h"
 #include "llvm/Support/CommandLine.h"
@@ -137,7 +138,9 @@ static int run() {
 }
 
 int main(int argc, char **argv) {
+  guardStandardStreams();
   llvm::InitLLVM init(argc, argv);
+  exitOnBrokenPipe();
   cl::HideUnrelatedOptions(category);
   if (!cl::ParseCommandLineOptions(
           argc, argv, "Runs a model on the float64 reference interpreter\n",

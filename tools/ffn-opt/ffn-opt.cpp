@@ -21,6 +21,7 @@
 #include "ffn-mlir/Interpreter/CheckPasses.h"
 #include "ffn-mlir/Support/CommandLine.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "ffn-mlir/Support/StandardStreams.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/IR/DialectRegistry.h"
@@ -118,7 +119,9 @@ static void adoptDerived(llvm::MemoryBufferRef buffer,
 }
 
 int main(int argc, char **argv) {
+  ffn::guardStandardStreams();
   llvm::InitLLVM init(argc, argv);
+  ffn::exitOnBrokenPipe();
   ffn::hideLibraryOptions();
   DialectRegistry registry;
   ffn::registerAllDialects(registry);
@@ -195,7 +198,15 @@ int main(int argc, char **argv) {
     llvm::errs() << output << ": error: " << error << " [FFN-O101]\n";
     return 1;
   }
-  if (failed(MlirOptMain(out->os(), std::move(buffer), registry, config)))
+  LogicalResult result =
+      MlirOptMain(out->os(), std::move(buffer), registry, config);
+  // Of stdout the guard tells.
+  if (output != "-" && !ffn::finishStream(out->os(), error)) {
+    llvm::errs() << output << ": error: cannot be written: " << error
+                 << " [FFN-O101]\n";
+    return 1;
+  }
+  if (failed(result))
     return 1;
   out->keep();
   return 0;

@@ -14,6 +14,7 @@
 #include "ffn-mlir/Import/ImportFlags.h"
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "ffn-mlir/Support/StandardStreams.h"
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/InitLLVM.h"
@@ -30,7 +31,9 @@ static int wrongUse(const llvm::Twine &what) {
 }
 
 int main(int argc, char **argv) {
+  ffn::guardStandardStreams();
   llvm::InitLLVM init(argc, argv);
+  ffn::exitOnBrokenPipe();
   cl::OptionCategory category("Translation options");
   cl::opt<std::string> input(cl::Positional, cl::desc("model.onnx|model.mlir"),
                              cl::Required, cl::cat(category));

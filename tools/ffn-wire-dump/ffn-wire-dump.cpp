@@ -14,6 +14,7 @@
 #include "ffn-mlir/Import/PhaseA.h"
 #include "ffn-mlir/Import/TensorData.h"
 #include "ffn-mlir/Support/Sha1.h"
+#include "ffn-mlir/Support/StandardStreams.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/JSON.h"
@@ -323,6 +324,7 @@ struct Lister {
 } // namespace
 
 int main(int argc, char **argv) {
+  guardStandardStreams();
   cl::HideUnrelatedOptions(category);
   if (!cl::ParseCommandLineOptions(
           argc, argv, "Shows what the wire reader sees\n", &errs()))

@@ -325,6 +325,11 @@ static int bench() {
     if (!subject.artefact)
       return Diagnosed;
   }
+  llvm::SmallVector<const Artefact *> models;
+  for (const Subject &subject : subjects)
+    models.push_back(subject.artefact.get());
+  if (llvm::Error error = checkDimNames(models, *sizes))
+    return fail(std::move(error), Usage);
   bool isText = sizes->empty();
   for (Subject &subject : subjects) {
     if (!isText)

@@ -57,16 +57,8 @@ JSONOption::JSONOption(Verb &verb)
     : cl::opt<bool>("json", cl::desc("one JSON object instead of text"),
                     cl::sub(verb.command)) {}
 
-bool ThreadCountParser::parse(cl::Option &option, StringRef name,
-                              StringRef text, unsigned &value) {
-  if (text.getAsInteger(10, value) || value < 1 || value > 256)
-    return option.error("'" + text + "': expected 1 to 256");
-  return false;
-}
-
 ThreadsOption::ThreadsOption(Verb &verb)
-    : cl::opt<unsigned, false, ThreadCountParser>(
-          "threads", cl::init(0),
+    : opt("threads", cl::init(0),
           cl::desc("threads, 1 to 256 (default: all CPUs)"),
           cl::value_desc("count"), cl::sub(verb.command)) {}
 
@@ -136,7 +128,8 @@ static const char *volatile interruptMessage = nullptr;
 
 /// Calls only what a signal handler may call.
 static void onInterrupt(int signal) {
-  if (const char *text = interruptMessage)
+  // Who closed the pipe reads no message.
+  if (const char *text = signal == SIGPIPE ? nullptr : interruptMessage)
     (void)!write(STDERR_FILENO, text, strlen(text));
   if (childProcess) {
     kill(childProcess, SIGKILL);
@@ -161,10 +154,10 @@ static void onInterrupt(int signal) {
 void mlir::ffn::driver::installInterruptHandlers() {
   struct sigaction action{}, old{};
   action.sa_handler = onInterrupt;
-  // The other signal must not interrupt the cleaning.
-  sigaddset(&action.sa_mask, SIGINT);
-  sigaddset(&action.sa_mask, SIGTERM);
-  for (int number : {SIGINT, SIGTERM})
+  // The other signals must not interrupt the cleaning.
+  for (int number : {SIGINT, SIGTERM, SIGPIPE})
+    sigaddset(&action.sa_mask, number);
+  for (int number : {SIGINT, SIGTERM, SIGPIPE})
     // What was started to be deaf to a signal, as under nohup, stays so.
     if (sigaction(number, nullptr, &old) == 0 && old.sa_handler != SIG_IGN)
       sigaction(number, &action, nullptr);

@@ -293,7 +293,7 @@ static int compare() {
   if (!candidate)
     return Diagnosed;
 
-  if (llvm::Error error = checkDimNames(*candidate, grid->front()))
+  if (llvm::Error error = checkDimNames(candidate.get(), grid->front()))
     return fail(std::move(error), Usage);
 
   bool equal = true;

@@ -92,20 +92,32 @@ static int generate() {
   auto language = LanguageModel::create(*artefact);
   if (!language)
     return fail(language.takeError());
-  if (!asJson) {
-    llvm::outs() << text;
-    llvm::outs().flush();
-  }
+  if (int64_t size = language->getVocabularySize(); size >= 0)
+    for (int64_t id : ids)
+      if (id >= size)
+        return fail((id == bos ? "--bos " : "the prompt's token ") +
+                        llvm::Twine(id) +
+                        " is outside of the model's vocabulary of " +
+                        llvm::Twine(size) + " [FFN-D206]",
+                    Usage);
+  // Not before the model has read it: after an error there is no output.
+  bool shown = asJson;
+  auto showPrompt = [&] {
+    if (!std::exchange(shown, true))
+      llvm::outs() << text;
+  };
   auto result =
       generateTokens(*language, ids, maxTokens, {temperature, topK, seed}, stop,
                      [&](int64_t id) {
                        if (asJson)
-                         return;
+                         return true;
+                       showPrompt();
                        llvm::outs() << tokenizer.piece(id);
                        llvm::outs().flush();
+                       return !llvm::outs().has_error();
                      });
   if (!result) {
-    if (!asJson)
+    if (!asJson && shown)
       llvm::outs() << '\n';
     return fail(result.takeError());
   }
@@ -125,6 +137,7 @@ static int generate() {
                                  {"decode_tokens_per_second", decode}});
     return Done;
   }
+  showPrompt();
   llvm::outs() << '\n';
   llvm::outs().flush();
   llvm::errs() << llvm::format(

@@ -60,6 +60,16 @@ std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
                                          "--emit=so", "-o",      library};
   if (!pipeline.empty())
     arguments.push_back(passes);
+  FilePolicy files = getImportOptions().files;
+  std::string root = "--external-data-root=" + files.externalDataRoot;
+  if (files.allowSymlinks)
+    arguments.push_back("--allow-symlinks");
+  if (files.noSymlinks)
+    arguments.push_back("--no-symlinks");
+  if (files.allowHardlinks)
+    arguments.push_back("--allow-hardlinks");
+  if (!files.externalDataRoot.empty())
+    arguments.push_back(root);
   llvm::sys::ProcessInfo process = llvm::sys::ExecuteNoWait(
       self, arguments, std::nullopt, {}, 0, &message, &bad);
   int code = -1;
@@ -125,11 +135,12 @@ static std::set<std::string> getSymbols(const Artefact::Value &value) {
   return names;
 }
 
-Error mlir::ffn::driver::checkDimNames(const Artefact &artefact,
+Error mlir::ffn::driver::checkDimNames(llvm::ArrayRef<const Artefact *> models,
                                        const DimSizes &sizes) {
   std::set<std::string> known;
-  for (const Artefact::Value &value : artefact.getInputs())
-    known.merge(getSymbols(value));
+  for (const Artefact *model : models)
+    for (const Artefact::Value &value : model->getInputs())
+      known.merge(getSymbols(value));
   for (auto &[name, size] : sizes)
     if (!known.count(name))
       return driverError(

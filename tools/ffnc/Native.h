@@ -40,7 +40,7 @@ struct InputOptions {
   llvm::cl::list<std::string> files;
   llvm::cl::list<std::string> dims;
   llvm::cl::opt<uint64_t> seed;
-  llvm::cl::opt<int64_t> intBound;
+  llvm::cl::opt<long long, false, RangeParser<long long, 1>> intBound;
 };
 
 /// How a text becomes tokens.
@@ -51,7 +51,8 @@ struct TokenOptions {
   llvm::Expected<Tokenizer> load() const;
 
   llvm::cl::opt<std::string> tokenizer;
-  llvm::cl::opt<int64_t> bos;
+  /// -1 where none is given.
+  llvm::cl::opt<long long, false, RangeParser<long long, 0>> bos;
 };
 
 /// "name=value" pairs with sizes; the error is one of usage.
@@ -61,8 +62,10 @@ llvm::Expected<DimSizes> parseDims(llvm::ArrayRef<std::string> pairs);
 llvm::Expected<std::vector<DimSizes>>
 parseDimGrid(llvm::ArrayRef<std::string> pairs);
 
-/// Error about a size whose name is no dimension of any input.
-llvm::Error checkDimNames(const Artefact &artefact, const DimSizes &sizes);
+/// Error about a size whose name is no dimension of any input of any of the
+/// models.
+llvm::Error checkDimNames(llvm::ArrayRef<const Artefact *> models,
+                          const DimSizes &sizes);
 /// Gives every dimension of the inputs without entry in `given` that has no
 /// size yet the size `size`, and says so on stderr.
 void addDefaultSizes(const Artefact &artefact, llvm::ArrayRef<bool> given,

@@ -109,10 +109,7 @@ static cl::opt<std::string> pipelineText(
     cl::desc("with --prefix=rewritten: passes that rewrite each layer after it "
              "was measured; %p is the file with its statistics"),
     cl::value_desc("builtin.module(...)"), cl::sub(verb.command));
-static cl::opt<unsigned> threads("threads", cl::init(0),
-                                 cl::desc("threads (default: all CPUs)"),
-                                 cl::value_desc("count"),
-                                 cl::sub(verb.command));
+static ThreadsOption threads(verb);
 static cl::opt<std::string>
     cpu("cpu", cl::init("native"),
         cl::desc("native, avx2 or avx512 (default: native)"),
@@ -122,7 +119,8 @@ static cl::opt<bool> restart("restart",
                              cl::sub(verb.command));
 static cl::opt<std::string>
     progressKind("progress", cl::init("auto"),
-                 cl::desc("auto (lines on a terminal), text, json or none"),
+                 cl::desc("auto (lines on a terminal), text, json or none "
+                          "(default: auto)"),
                  cl::value_desc("kind"), cl::sub(verb.command));
 static JSONOption asJson(verb);
 

@@ -31,10 +31,11 @@ static NativeOptions options(verb);
 static InputOptions
     source(verb, "size of a symbolic dimension of random inputs", "name=size");
 static JSONOption asJson(verb);
-static cl::opt<std::string> outputDir("output-dir",
-                                      cl::desc("folder of the outputs"),
-                                      cl::value_desc("folder"),
-                                      cl::sub(verb.command));
+static cl::opt<std::string>
+    outputDir("output-dir",
+              cl::desc("folder of the outputs (default: "
+                       "they are not written)"),
+              cl::value_desc("folder"), cl::sub(verb.command));
 static cl::opt<bool> random_("random",
                              cl::desc("random numbers for inputs that are not "
                                       "given; ones for masks"),
@@ -63,7 +64,7 @@ static int run() {
       openNative(options.model, options.threads);
   if (!artefact)
     return Diagnosed;
-  if (llvm::Error error = checkDimNames(*artefact, *sizes))
+  if (llvm::Error error = checkDimNames(artefact.get(), *sizes))
     return fail(std::move(error), Usage);
   size_t count = artefact->getInputs().size();
   std::vector<HostTensor> inputs(count), outputs;

@@ -13,6 +13,7 @@
 #include "llvm/ADT/StringRef.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/JSON.h"
+#include <limits>
 #include <memory>
 
 namespace mlir::ffn::driver {
@@ -50,15 +51,26 @@ ImportOptions getImportOptions();
 struct JSONOption : llvm::cl::opt<bool> {
   explicit JSONOption(Verb &verb);
 };
-/// Values of --threads: 1 to 256, the range of a session of the runtime. The
-/// default, 0, stands for all CPUs and cannot be asked for by number.
-struct ThreadCountParser : llvm::cl::parser<unsigned> {
-  using parser::parser;
-  bool parse(llvm::cl::Option &option, llvm::StringRef name,
-             llvm::StringRef text, unsigned &value);
+/// Values of an option from `Low` to `High`, anything else is wrong use. The
+/// default may lie outside, where it cannot be asked for by number. LLVM's
+/// parser of `long` cannot be derived from: `long long` stands for int64_t.
+template <typename T, T Low, T High = std::numeric_limits<T>::max()>
+struct RangeParser : llvm::cl::parser<T> {
+  using llvm::cl::parser<T>::parser;
+  bool parse(llvm::cl::Option &option, llvm::StringRef, llvm::StringRef text,
+             T &value) {
+    if (!text.getAsInteger(10, value) && value >= Low && value <= High)
+      return false;
+    return option.error("'" + text + "': expected " + llvm::Twine(Low) +
+                        (High == std::numeric_limits<T>::max()
+                             ? llvm::Twine(" or above")
+                             : " to " + llvm::Twine(High)));
+  }
 };
-/// --threads of every verb that runs a model.
-struct ThreadsOption : llvm::cl::opt<unsigned, false, ThreadCountParser> {
+/// --threads of every verb that runs a model: the range of a session of the
+/// runtime. The default, 0, stands for all CPUs.
+struct ThreadsOption
+    : llvm::cl::opt<unsigned, false, RangeParser<unsigned, 1, 256>> {
   explicit ThreadsOption(Verb &verb);
 };
 /// Prints to stdout, with a line end. JSON has no number that is not finite:
@@ -68,8 +80,8 @@ void printJSON(llvm::json::Value value);
 /// A line about work that goes on; nothing where stderr is no terminal.
 void progress(const llvm::Twine &text);
 
-/// Temporary files go, and the exit code is 130 or 143, when SIGINT or SIGTERM
-/// arrives. Call before the first temporary file.
+/// Temporary files go, and the exit code is 130, 143 or 141, when SIGINT,
+/// SIGTERM or SIGPIPE arrives. Call before the first temporary file.
 void installInterruptHandlers();
 
 /// The folder that goes when a signal arrives; "" for none.

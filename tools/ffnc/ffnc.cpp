@@ -6,6 +6,7 @@
 
 #include "Verb.h"
 #include "ffn-mlir/InitAll.h"
+#include "ffn-mlir/Support/StandardStreams.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Format.h"
 #include "llvm/Support/raw_ostream.h"
@@ -63,6 +64,7 @@ static void printUsage(llvm::raw_ostream &os) {
 }
 
 int main(int argc, char **argv) {
+  ffn::guardStandardStreams();
   llvm::StringRef word = argc > 1 ? argv[1] : "";
   // "ffnc help run" is "ffnc run --help".
   static char helpFlag[] = "--help";

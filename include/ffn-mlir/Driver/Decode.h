@@ -108,12 +108,13 @@ struct Generation {
   uint64_t decodeSteps = 0;
 };
 
-/// Continues `prompt`, which holds at least one id, by up to `maxTokens` ids.
+/// Continues `prompt`, which holds at least one id, by up to `maxTokens` ids,
+/// until `onToken`, called with each of them, returns false.
 llvm::Expected<Generation>
 generateTokens(LanguageModel &model, llvm::ArrayRef<int64_t> prompt,
                uint64_t maxTokens, const SamplingOptions &sampling,
                llvm::ArrayRef<int64_t> stop,
-               llvm::function_ref<void(int64_t)> onToken);
+               llvm::function_ref<bool(int64_t)> onToken);
 
 } // namespace mlir::ffn
 
