@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Import/Importer.h"
+#include "ffn-mlir/Ops/OpTable.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Support/SafeFile.h"
 #include "ffn-mlir/Support/WeightStore.h"
@@ -29,6 +30,25 @@ ModelFormat mlir::ffn::detectModelFormat(ArrayRef<uint8_t> head) {
     return c == '\t' || c == '\n' || c == '\r' || (c >= 0x20 && c != 0x7F);
   });
   return isText ? ModelFormat::Text : ModelFormat::ONNX;
+}
+
+LogicalResult mlir::ffn::verifyParsedModule(ModuleOp module,
+                                            const ImportOptions &options) {
+  bool hasNodes =
+      module.walk([](onnx::NodeOp) { return WalkResult::interrupt(); })
+          .wasInterrupted();
+  if (!hasNodes)
+    return success();
+  VerifyOptions verify;
+  verify.strict = options.strict;
+  verify.inferShapes = options.inferShapes;
+  // Inference writes into the IR what it finds, and a text stays as it is.
+  OwningOpRef<ModuleOp> copy = module.clone();
+  // The import has warned of the habits of the exporter.
+  ScopedDiagnosticHandler quiet(module.getContext(), [](Diagnostic &d) {
+    return success(d.getSeverity() == DiagnosticSeverity::Warning);
+  });
+  return verifyONNXModel(*copy, verify);
 }
 
 OwningOpRef<ModuleOp> mlir::ffn::loadModule(StringRef file, MLIRContext *ctx,
@@ -98,6 +118,8 @@ OwningOpRef<ModuleOp> mlir::ffn::loadModule(StringRef file, MLIRContext *ctx,
                         "[FFN-I108]";
     return {};
   }
+  if (failed(verifyParsedModule(*module, options)))
+    return {};
   WeightStore &store = WeightStore::get(ctx);
   store.setBaseDirectory(weightsDir.empty() ? path::parent_path(file)
                                             : weightsDir);

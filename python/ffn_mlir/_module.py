@@ -71,7 +71,7 @@ def load_onnx(
 
 
 def parse_module(text: str) -> Module:
-    """A module from its text. Raises :class:`Error`."""
+    """A module from its text, whose nodes pass the checks of the importer. Raises :class:`Error`."""
     return Module(_ffn_mlir.parse(text))
 
 

@@ -83,6 +83,8 @@ Module parseModule(const std::string &text) {
   module.op = parseSourceString<ModuleOp>(text, module.context.get());
   if (!module.op)
     raise(collector, "the text is not a module", "FFN-I108");
+  if (failed(ffn::verifyParsedModule(*module.op)))
+    raise(collector, "the text holds a node that no model may have");
   return module;
 }
 

@@ -71,3 +71,32 @@ def test_damaged_file_is_coded(model):
 
 def test_wrong_flag_is_wrong_use(model):
     assert run("ffn-opt", model, "--no-such-flag").returncode == 2
+
+
+def test_files_that_a_text_names(model, tmp_path):
+    """A text may name weights anywhere, as ffn-opt itself writes them; only regular files are read, and nothing blocks."""
+    # Too large to be in the text.
+    proto = onnx.load(model)
+    proto.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.ones((3, 4000), np.float32), "w"))
+    proto.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 4000
+    onnx.save(proto, model)
+    folder = tmp_path / "texts" / "deep"
+    folder.mkdir(parents=True)
+    text = folder / "m.mlir"
+    assert run("ffn-opt", model, "-o", text).returncode == 0
+    assert '"../../m.onnx"' in text.read_text()
+    export = lambda: run("ffn-translate", "--export-onnx", text, "-o", tmp_path / "out.onnx")
+    assert export().returncode == 0
+    (tmp_path / "out.onnx").unlink()
+    os.mkfifo(folder / "pipe")
+    written = text.read_text()
+    for name in ("pipe", ".", "missing", "/dev/zero"):
+        text.write_text(written.replace("../../m.onnx", name))
+        done = export()
+        assert done.returncode == 1 and "[FFN-W102]" in done.stderr and name in done.stderr, done
+        assert not (tmp_path / "out.onnx").exists()
+    # What lies in a file that is no longer the one that was imported is not taken on trust.
+    text.write_text(written)
+    model.write_bytes(model.read_bytes()[:40])
+    done = export()
+    assert done.returncode == 1 and "[FFN-W103]" in done.stderr, done

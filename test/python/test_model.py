@@ -276,3 +276,15 @@ def test_eight_threads_give_serial_results(model):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_text_passes_the_checks_of_the_importer():
+    text = """func.func @main(%x: tensor<4xf32>) -> tensor<4xf32> {
+  %y = onnx.node "Add" v14 (%x, %x) : (tensor<4xf32>, tensor<4xf32>) -> tensor<4xf32>
+  return %y : tensor<4xf32>
+}
+"""
+    assert '"Add"' in str(ffn_mlir.parse_module(text))
+    with pytest.raises(ffn_mlir.Error) as caught:
+        ffn_mlir.parse_module(text.replace("(%x, %x) : (tensor<4xf32>, tensor<4xf32>)", "(%x) : (tensor<4xf32>)"))
+    assert caught.value.code == "FFN-I503"

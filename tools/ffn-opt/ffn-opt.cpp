@@ -96,26 +96,34 @@ importAsBytecode(StringRef input, DialectRegistry &registry,
   return llvm::MemoryBuffer::getMemBufferCopy(os.str(), input);
 }
 
-/// Size and path of the @derived file that a module in text or bytecode
-/// brings along, if it has one.
-static void adoptDerived(llvm::MemoryBufferRef buffer,
-                         DialectRegistry &registry, ffn::WeightStore &store) {
-  if (!buffer.getBuffer().contains("derived"))
-    return;
+/// What the driver does not do with a module in text or bytecode: checks its
+/// nodes as the importer does, and finds size and path of the @derived file
+/// that it may bring along.
+static LogicalResult checkParsed(llvm::MemoryBufferRef buffer,
+                                 DialectRegistry &registry,
+                                 ffn::WeightStore &store) {
+  StringRef text = buffer.getBuffer();
+  if (!text.contains("onnx") && !text.contains("derived"))
+    return success();
   MLIRContext context(registry);
-  // The driver parses again and says what is wrong.
-  ScopedDiagnosticHandler silence(&context, [](Diagnostic &) {});
   context.allowUnregisteredDialects();
-  llvm::SourceMgr sources;
-  sources.AddNewSourceBuffer(llvm::MemoryBuffer::getMemBuffer(buffer, false),
-                             llvm::SMLoc());
-  OwningOpRef<ModuleOp> module =
-      parseSourceFile<ModuleOp>(sources, ParserConfig(&context, false));
+  context.printOpOnDiagnostic(false);
+  auto sources = std::make_shared<llvm::SourceMgr>();
+  sources->AddNewSourceBuffer(llvm::MemoryBuffer::getMemBuffer(buffer, false),
+                              llvm::SMLoc());
+  OwningOpRef<ModuleOp> module;
+  {
+    // The driver parses again and says what is wrong.
+    ScopedDiagnosticHandler silence(&context, [](Diagnostic &) {});
+    module = parseSourceFile<ModuleOp>(sources, ParserConfig(&context));
+  }
   if (!module)
-    return;
+    return success();
   auto derived = module->lookupSymbol<ffn::FileOp>(ffn::kDerivedFile);
   if (derived && derived.getSize())
     store.adoptDerived(derived.getPath(), *derived.getSize());
+  SourceMgrDiagnosticHandler printer(*sources, &context);
+  return ffn::verifyParsedModule(*module, ffn::getImportOptionsFromFlags());
 }
 
 int main(int argc, char **argv) {
@@ -175,7 +183,8 @@ int main(int argc, char **argv) {
                             : input == "-"
                                 ? StringRef()
                                 : llvm::sys::path::parent_path(input));
-    adoptDerived(*buffer, registry, *store);
+    if (failed(checkParsed(*buffer, registry, *store)))
+      return 1;
   }
   registry.addExtension(TypeID::get<ShareWeights>(),
                         std::make_unique<ShareWeights>(store));

@@ -53,8 +53,15 @@ enum class ModelFormat { ONNX, Text, Bytecode };
 /// control characters in its first bytes; all else is ONNX.
 ModelFormat detectModelFormat(llvm::ArrayRef<uint8_t> head);
 
-/// Reads .onnx, .mlir or .mlirbc by content. `weightsDir` overrides the folder
-/// that `ffn.file` paths of .mlir and .mlirbc are relative to.
+/// The importer's checks of nodes (codes I401 to I505) on a module that a
+/// person may have written or edited; nothing is changed. Habits of exporters
+/// are accepted in silence, or errors where `options.strict`.
+llvm::LogicalResult verifyParsedModule(ModuleOp module,
+                                       const ImportOptions &options = {});
+
+/// Reads .onnx, .mlir or .mlirbc by content; nodes of all of them pass the same
+/// checks. `weightsDir` overrides the folder that `ffn.file` paths of .mlir and
+/// .mlirbc are relative to.
 OwningOpRef<ModuleOp> loadModule(llvm::StringRef path, MLIRContext *ctx,
                                  const ImportOptions &options = {},
                                  llvm::StringRef weightsDir = {});
