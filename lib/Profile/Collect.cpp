@@ -15,6 +15,7 @@
 #include "Checkpoint.h"
 #include "StageStatistics.h"
 #include "ffn-mlir/Pipelines/Compile.h"
+#include "ffn-mlir/Pipelines/ParsePipeline.h"
 #include "ffn-mlir/Profile/Profile.h"
 #include "ffn-mlir/Search/StagedModel.h"
 #include "ffn-mlir/Support/Sha256.h"
@@ -452,7 +453,7 @@ CollectStatus Collector::propagate(unsigned index,
       break;
   }
   if (!needsShard || llvm::sys::fs::exists(shard)) {
-    FailureOr<OpPassManager> parsed = parsePassPipeline(pipeline, llvm::errs());
+    FailureOr<OpPassManager> parsed = parsePipeline(pipeline);
     if (failed(parsed))
       return CollectStatus::Failed;
     PassManager manager(module.getContext(), parsed->getOpAnchorName());

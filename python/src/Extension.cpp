@@ -14,6 +14,7 @@
 #include "ffn-mlir/Export/Exporter.h"
 #include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/InitAll.h"
+#include "ffn-mlir/Pipelines/ParsePipeline.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Diagnostics.h"
@@ -95,61 +96,13 @@ std::string printModule(Module &module) {
   return text;
 }
 
-/// `message` over the line of `text` that holds `offset`, with a caret there.
-std::string pointAt(StringRef message, StringRef text, size_t offset) {
-  offset = std::min(offset, text.size());
-  StringRef before = text.take_front(offset);
-  size_t begin = before.rfind('\n') + 1; // npos + 1 is 0
-  size_t line = before.count('\n') + 1, column = offset - begin;
-  return ("pipeline:" + Twine(line) + ":" + Twine(column + 1) +
-          ": error: " + message + " [FFN-P100]\n" +
-          text.substr(begin).split('\n').first + "\n")
-             .str() +
-         std::string(column, ' ') + "^";
-}
-
-/// MLIR parses what stands between the outer parentheses and shows only that,
-/// and shows nothing where options are wrong; the message is shown over the
-/// text that the user wrote.
-std::string showUsersText(StringRef message, StringRef text) {
-  size_t inner = text.find('(') + 1; // 0 without one
-  auto [position, what] = message.split(": error: ");
-  auto [rest, column] = position.rsplit(':');
-  size_t line, at;
-  if (!what.empty() && !column.getAsInteger(10, at) &&
-      !rest.rsplit(':').second.getAsInteger(10, line) && at > 0) {
-    size_t offset = inner;
-    while (--line > 0)
-      offset = text.find('\n', offset) + 1;
-    return pointAt(what.split('\n').first, text, offset + at - 1);
-  }
-  auto [failure, options] = message.split("` with options `");
-  if (!options.empty()) {
-    StringRef pass = failure.rsplit('`').second;
-    options = options.split('`').first;
-    size_t offset = text.find((pass + "{" + options).str());
-    offset = offset == StringRef::npos ? 0 : offset + pass.size() + 1;
-    StringRef option =
-        message.split("no such option ").second.split('\n').first.trim();
-    size_t within = option.empty() ? StringRef::npos : options.find(option);
-    if (within != StringRef::npos)
-      return pointAt(
-          ("pass '" + pass + "' has no option '" + option + "'").str(), text,
-          offset + within);
-    return pointAt(("these options do not fit the pass '" + pass + "'").str(),
-                   text, offset);
-  }
-  return pointAt(message.trim(), text, inner ? text.rtrim().size() : 0);
-}
-
 /// Parses `text`; throws CompilerError.
 OpPassManager parsePipeline(const std::string &text) {
-  std::string errors;
-  llvm::raw_string_ostream os(errors);
-  FailureOr<OpPassManager> parsed = parsePassPipeline(text, os);
+  std::string error;
+  FailureOr<OpPassManager> parsed = ffn::parsePipeline(text, error);
   if (succeeded(parsed))
     return *parsed;
-  throw CompilerError(showUsersText(errors, text));
+  throw CompilerError(error);
 }
 
 /// The pipeline text in its full form; throws with a caret under `text`.

@@ -100,3 +100,33 @@ def test_files_that_a_text_names(model, tmp_path):
     model.write_bytes(model.read_bytes()[:40])
     done = export()
     assert done.returncode == 1 and "[FFN-W103]" in done.stderr, done
+
+
+@pytest.mark.parametrize(
+    "pipeline,what,word",
+    [
+        ("builtin.module(ffn-rais)", "'ffn-rais' does not refer to a registered pass", "ffn-rais"),
+        ("builtin.module(ffn-fold-norm{foo=1})", "pass 'ffn-fold-norm' has no option 'foo'", "foo=1"),
+        ("builtin.module(cse,func.func(canonicalize,ffn-raise))", "pass 'ffn-raise' runs on 'builtin.module', not on 'func.func'", "ffn-raise"),
+        ("func.func(ffn-raise)", "pass 'ffn-raise' runs on 'builtin.module', not on 'func.func'", "ffn-raise"),
+        ("builtin.module(\n  cse,\n  canonicalize{max-iterations=x})", "these options do not fit the pass 'canonicalize'", "max-iterations"),
+        ("cse", "expected pass pipeline to be wrapped", "cse"),
+    ],
+)
+def test_wrong_pipelines_have_one_text_in_all_tools(model, pipeline, what, word, tmp_path):
+    out = tmp_path / "x.onnx"
+    told = set()
+    for done in (run("ffn-opt", model, f"--pass-pipeline={pipeline}"),
+                 run("ffnc", "compile", model, "-o", out, f"--pass-pipeline={pipeline}")):
+        assert done.returncode == 2 and done.stdout == "" and not out.exists()
+        # LLVM has a line of its own before, with the name of the tool, where a number is none.
+        told.add("\n".join(done.stderr.rstrip("\n").split("\n")[-3:]))
+    text, = told
+    first, shown, caret = text.split("\n")
+    assert what in first and first.startswith("pipeline:") and first.endswith("[FFN-P100]") and shown in pipeline
+    assert caret.strip() == "^" and shown[caret.index("^"):].startswith(word)
+
+
+def test_wrong_option_of_a_pass_flag_is_coded(model):
+    done = run("ffn-opt", model, "--ffn-fold-norm=foo=1")
+    assert done.returncode == 2 and done.stdout == "" and "no such option foo [FFN-P100]" in done.stderr

@@ -41,6 +41,8 @@ def test_pipeline_text_is_the_tools_text():
         ("builtin.module(cse))", "))"),
         ("builtin.module(canonicalize{no-such=1})", "no-such=1"),
         ("builtin.module(cse,canonicalize{max-iterations=abc})", "max-iterations"),
+        ("builtin.module(cse,func.func(canonicalize,ffn-raise))", "ffn-raise"),
+        ("func.func(ffn-raise)", "ffn-raise"),
         ("cse", "cse"),
         ("builtin.module(cse", ""),
         ("", ""),

@@ -19,6 +19,7 @@
 #include "ffn-mlir/Import/ImportFlags.h"
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Interpreter/CheckPasses.h"
+#include "ffn-mlir/Pipelines/ParsePipeline.h"
 #include "ffn-mlir/Support/CommandLine.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Support/StandardStreams.h"
@@ -94,6 +95,34 @@ importAsBytecode(StringRef input, DialectRegistry &registry,
   if (failed(writeBytecodeToFile(*module, os)))
     return nullptr;
   return llvm::MemoryBuffer::getMemBufferCopy(os.str(), input);
+}
+
+/// The text of --pass-pipeline, an option of MLIR's driver.
+static StringRef getPipelineText() {
+  auto &options = cl::getRegisteredOptions();
+  auto found = options.find("pass-pipeline");
+  return found == options.end()
+             ? StringRef()
+             : StringRef(static_cast<cl::opt<std::string> *>(found->second)
+                             ->getValue());
+}
+
+/// Adds the passes of the command line. A wrong one is told with code and
+/// caret, as by the other tools.
+static LogicalResult addPasses(const MlirOptMainConfig &config,
+                               PassManager &pm) {
+  StringRef text = getPipelineText();
+  if (!text.empty() && failed(ffn::parsePipeline(text)))
+    return failure();
+  std::string message;
+  ScopedDiagnosticHandler collect(pm.getContext(), [&](Diagnostic &diagnostic) {
+    if (message.empty())
+      message = StringRef(diagnostic.str()).split('\n').first.trim().str();
+  });
+  if (succeeded(config.setupPassPipeline(pm)))
+    return success();
+  llvm::errs() << "pipeline: error: " << message << " [FFN-P100]\n";
+  return failure();
 }
 
 /// What the driver does not do with a module in text or bytecode: checks its
@@ -194,8 +223,10 @@ int main(int argc, char **argv) {
   // Text from a file to stdout keeps its paths, which fit where it came from.
   saveOptions.keepPaths = !isONNX && output == "-";
   MlirOptMainConfig userConfig = config;
+  bool isWrongUse = false;
   config.setPassPipelineSetupFn([&](PassManager &pm) {
-    if (failed(userConfig.setupPassPipeline(pm)))
+    isWrongUse = failed(addPasses(userConfig, pm));
+    if (isWrongUse)
       return failure();
     ffn::addPassChecksFromFlags(pm);
     if (pm.getOpAnchorName() == ModuleOp::getOperationName())
@@ -216,7 +247,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   if (failed(result))
-    return 1;
+    return isWrongUse ? 2 : 1;
   out->keep();
   return 0;
 }

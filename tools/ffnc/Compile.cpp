@@ -8,6 +8,7 @@
 #include "Native.h"
 #include "ffn-mlir/Export/Exporter.h"
 #include "ffn-mlir/Import/Importer.h"
+#include "ffn-mlir/Pipelines/ParsePipeline.h"
 #include "ffn-mlir/Search/GateModules.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Target/CPU/Kernels.h"
@@ -130,7 +131,7 @@ static constexpr llvm::StringLiteral kToONNX =
 static constexpr llvm::StringLiteral kToNative = "builtin.module(ffn-raise)";
 
 static LogicalResult runPipeline(ModuleOp module, llvm::StringRef text) {
-  FailureOr<OpPassManager> parsed = parsePassPipeline(text, llvm::errs());
+  FailureOr<OpPassManager> parsed = ffn::parsePipeline(text);
   if (failed(parsed))
     return failure();
   PassManager manager(module.getContext(), parsed->getOpAnchorName());
@@ -361,8 +362,7 @@ static int compile() {
   if (optLevel > 3)
     return fail("--opt-level: expected 0 to 3", Usage);
   // A pipeline that does not parse is an error of the command line.
-  if (!pipelineText.empty() &&
-      failed(parsePassPipeline(pipelineText, llvm::errs())))
+  if (!pipelineText.empty() && failed(ffn::parsePipeline(pipelineText)))
     return Usage;
   std::unique_ptr<MLIRContext> context = makeContext();
   std::string name = model;

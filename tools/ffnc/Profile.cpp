@@ -9,6 +9,7 @@
 #include "Native.h"
 #include "ffn-mlir/Driver/LatencyGate.h"
 #include "ffn-mlir/Import/Importer.h"
+#include "ffn-mlir/Pipelines/ParsePipeline.h"
 #include "ffn-mlir/Profile/Collect.h"
 #include "ffn-mlir/Search/StagedModel.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
@@ -235,8 +236,7 @@ static int checkUsage() {
                 Usage);
   if ((prefix == "rewritten") != !pipelineText.empty())
     return fail("--prefix=rewritten and --pass-pipeline go together", Usage);
-  if (!pipelineText.empty() &&
-      failed(parsePassPipeline(pipelineText, llvm::errs())))
+  if (!pipelineText.empty() && failed(ffn::parsePipeline(pipelineText)))
     return Usage;
   if (!maxMemory.empty() && !parseSize(maxMemory))
     return fail("--max-memory=" + maxMemory +
