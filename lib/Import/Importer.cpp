@@ -11,6 +11,7 @@
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/IR/Verifier.h"
 #include "llvm/ADT/Sequence.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Path.h"
 
 using namespace mlir;
@@ -354,17 +355,32 @@ LogicalResult ModelImporter::importMain() {
   absent = {};
   builder.setInsertionPointToEnd(entry);
   SmallVector<Attribute> args, results;
+  std::vector<std::string> defaults;
   for (const proto::ValueInfoProto &info : graph.input) {
     // An input with an initializer is a constant here; the name stays in
     // `onnx.model`, so that export lists it again.
-    if (initialized.contains(info.name))
+    if (initialized.contains(info.name)) {
+      defaults.push_back(quoteName(info.name));
       continue;
+    }
     Value value = entry->addArgument(importType(info.type),
                                      getLocation(info.name, "input"));
     if (!scope.values.try_emplace(info.name, value).second)
       return errors.error("I301", place,
                           "input " + quoteName(info.name) + " is given twice");
     args.push_back(getValueInfo(info));
+  }
+  // Before version 4 every initializer had to be listed, and was a constant.
+  if (model.irVersion >= 4 && !defaults.empty()) {
+    size_t count = defaults.size();
+    defaults.resize(std::min<size_t>(count, 3));
+    errors.warning("I305", place,
+                   llvm::join(defaults, ", ") +
+                       (count > 3 ? ", ... (" + std::to_string(count) + ")"
+                                  : std::string()) +
+                       ": inputs with a default value are constants here",
+                   {"callers cannot give other values; to have an input take "
+                    "its initializer out of the file"});
   }
   for (const proto::ValueInfoProto &info : graph.output)
     results.push_back(getValueInfo(info));

@@ -130,3 +130,28 @@ def test_wrong_pipelines_have_one_text_in_all_tools(model, pipeline, what, word,
 def test_wrong_option_of_a_pass_flag_is_coded(model):
     done = run("ffn-opt", model, "--ffn-fold-norm=foo=1")
     assert done.returncode == 2 and done.stdout == "" and "no such option foo [FFN-P100]" in done.stderr
+
+
+@pytest.mark.parametrize("version", [3, 8])
+def test_inputs_with_default_values_are_constants(model, tmp_path, version):
+    """From IR version 4 on they are defaults that a caller may override, of which the import tells; before, a duty."""
+    proto = onnx.load(model)
+    proto.ir_version = version
+    proto.opset_import[0].version = 17 if version > 3 else 8
+    proto.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [3, 4]))
+    path = tmp_path / "listed.onnx"
+    onnx.save(proto, path)
+    done = run("ffnc", "inspect", path)
+    assert done.returncode == 0, done.stderr
+    warned = "'w': inputs with a default value are constants here [FFN-I305W]" in done.stderr and "take its initializer out" in done.stderr
+    assert warned == (version >= 4) and (version >= 4 or done.stderr == "")
+    # Not twice on the way through text; the listing comes back in the export.
+    assert run("ffn-opt", path, "-o", tmp_path / "m.mlir").returncode == 0
+    done = run("ffn-translate", "--export-onnx", tmp_path / "m.mlir", "-o", tmp_path / "out.onnx")
+    assert done.returncode == 0 and done.stderr == ""
+    assert [value.name for value in onnx.load(tmp_path / "out.onnx").graph.input] == ["x", "w"]
+    # The remedy.
+    del proto.graph.initializer[:]
+    onnx.save(proto, path)
+    done = run("ffn-opt", path)
+    assert done.returncode == 0 and done.stderr == "" and 'onnx.name = "w"' in done.stdout
