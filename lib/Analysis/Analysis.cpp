@@ -90,6 +90,27 @@ std::vector<NamedSublayer> analysis::listSublayers(ModuleOp module) {
   return list;
 }
 
+std::string analysis::getName(const StagedSublayer &sublayer) {
+  std::string name;
+  for (const std::string &part : sublayer.names)
+    name += (name.empty() ? "" : " + ") + json::fixUTF8(part);
+  return name;
+}
+
+std::string analysis::getNetworkName(StringRef sublayer, unsigned index) {
+  std::string name = json::fixUTF8(sublayer);
+  return index ? name + ", network " + std::to_string(index) : name;
+}
+
+SmallVector<Operation *> analysis::listOutside(ModuleOp module) {
+  SmallVector<Operation *> ops;
+  auto main = module.lookupSymbol<func::FuncOp>("main");
+  for (Operation &op : main.getBody().front())
+    if (!llvm::isa<SublayerOp, WeightExprInterface>(op))
+      ops.push_back(&op);
+  return ops;
+}
+
 FailureOr<std::vector<NamedSublayer>> analysis::listNetworks(ModuleOp module) {
   std::vector<NamedSublayer> list = listSublayers(module);
   if (llvm::any_of(list, [](const NamedSublayer &entry) {

@@ -117,11 +117,7 @@ Result analysis::analyzeCost(ModuleOp module, ModuleOp, Options options) {
     rows.push_back(std::move(row));
   }
   auto main = module.lookupSymbol<func::FuncOp>("main");
-  SmallVector<Operation *> rest;
-  for (Operation &op : main.getBody().front())
-    if (!llvm::isa<SublayerOp, WeightExprInterface>(op))
-      rest.push_back(&op);
-  Cost outside = measure(rest, options);
+  Cost outside = measure(listOutside(module), options);
   add(outside);
   WeightCount whole;
   whole.addFrom(main);

@@ -12,13 +12,6 @@ using namespace mlir;
 using namespace mlir::ffn;
 using namespace mlir::ffn::analysis;
 
-static std::string joinNames(const StagedSublayer &sublayer) {
-  std::string name;
-  for (const std::string &part : sublayer.names)
-    name += (name.empty() ? "" : " + ") + json::fixUTF8(part);
-  return name;
-}
-
 /// The parts that are left out, and their names.
 static std::vector<std::pair<std::string, DependencyPart>>
 listParts(const StagedModel &model, StringRef kind) {
@@ -36,7 +29,7 @@ listParts(const StagedModel &model, StringRef kind) {
     std::string sublayerKind =
         stringifySublayerKind(sublayer.kinds.front()).str();
     if (kind == "all" || kind == sublayerKind)
-      parts.push_back({joinNames(sublayer), {index}});
+      parts.push_back({getName(sublayer), {index}});
   }
   return parts;
 }

@@ -31,6 +31,13 @@ struct NamedSublayer {
   /// Feed-forward networks of the body, in program order.
   SmallVector<FeedForwardOp> networks;
 };
+/// The same name of a sublayer of a staged model.
+std::string getName(const StagedSublayer &sublayer);
+/// Name of the `index`-th network of a sublayer: that of the sublayer where it
+/// is the first.
+std::string getNetworkName(StringRef sublayer, unsigned index);
+/// Operations of @main outside of sublayers that are no weight expressions.
+SmallVector<Operation *> listOutside(ModuleOp module);
 /// Those of @main, in program order.
 std::vector<NamedSublayer> listSublayers(ModuleOp module);
 /// The same; fails (FFN-A101) where none of them has a network.

@@ -71,15 +71,6 @@ static SmallVector<Value> listWeights(ArrayRef<Operation *> roots) {
   return weights;
 }
 
-static SmallVector<Operation *> listOutside(ModuleOp module) {
-  SmallVector<Operation *> ops;
-  auto main = module.lookupSymbol<func::FuncOp>("main");
-  for (Operation &op : main.getBody().front())
-    if (!llvm::isa<SublayerOp, WeightExprInterface>(op))
-      ops.push_back(&op);
-  return ops;
-}
-
 /// Compares the weights of two parts of the models, in the order of their use.
 static LogicalResult compareWeights(ModuleOp module, const std::string &name,
                                     ArrayRef<Operation *> a,
@@ -140,12 +131,8 @@ static LogicalResult compareHidden(ModuleOp module, ModuleOp other,
     if (side == 0)
       result["calibration"] = loaded->describe(options);
     samples[side] = std::move(loaded->set.samples);
-    for (auto [i, sublayer] : llvm::enumerate(models[side]->getSublayers())) {
-      std::string name;
-      for (const std::string &part : sublayer.names)
-        name += (name.empty() ? "" : " + ") + json::fixUTF8(part);
-      places[side][name] = i;
-    }
+    for (auto [i, sublayer] : llvm::enumerate(models[side]->getSublayers()))
+      places[side][getName(sublayer)] = i;
   }
   std::map<std::string, TensorComparison> comparisons;
   for (size_t sample = 0; sample < samples[0].size(); ++sample) {

@@ -119,9 +119,7 @@ Result analysis::analyzeIsotropy(ModuleOp module, ModuleOp, Options options) {
       total.cosine += sample[i].cosine;
       total.tokens += sample[i].tokens;
     }
-    std::string name;
-    for (const std::string &part : sublayer.names)
-      name += (name.empty() ? "" : " + ") + json::fixUTF8(part);
+    std::string name = getName(sublayer);
     double pairs = total.samples, tokens = total.tokens;
     auto mean = [](double sum, double n) {
       return n > 0 ? json::Value(sum / n) : json::Value(nullptr);

@@ -312,9 +312,7 @@ Result analysis::analyzeNeurons(ModuleOp module, ModuleOp, Options options) {
       if (result == results.end())
         continue;
       Network &network = networks.emplace_back();
-      network.name = json::fixUTF8(layer.names.front());
-      if (found.index)
-        network.name += ", network " + std::to_string(found.index);
+      network.name = getNetworkName(layer.names.front(), found.index);
       network.width = found.hiddenWidth;
       network.isRelu = !found.gated && (found.activation == "relu" ||
                                         found.activation == "squared_relu");

@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Analysis/Report.h"
 #include "ffn-mlir/Driver/HostTensor.h"
+#include "ffn-mlir/Support/Json.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
@@ -73,6 +74,9 @@ mlir::ffn::readReportFolder(StringRef folder,
                                               /*RequiresNullTerminator=*/false);
     if (!buffer)
       return refuse(path, "cannot be read: " + buffer.getError().message());
+    // What our tools print nests six deep.
+    if (nestsDeeper((*buffer)->getBuffer(), 100))
+      return refuse(path, "nests too deep");
     auto value = json::parse((*buffer)->getBuffer());
     if (!value)
       return refuse(path, "is no JSON: " + llvm::toString(value.takeError()));

@@ -49,9 +49,7 @@ Result analysis::analyzeSensitivity(ModuleOp module, ModuleOp,
   for (auto [i, sublayer] : llvm::enumerate(sublayers)) {
     if (!sublayer.fixed.empty())
       continue;
-    std::string name;
-    for (const std::string &part : sublayer.names)
-      name += (name.empty() ? "" : " + ") + json::fixUTF8(part);
+    std::string name = getName(sublayer);
     llvm::BitVector mask = (*evaluator)->none();
     mask.set(i);
     add(mask, name, stringifySublayerKind(sublayer.kinds.front()));

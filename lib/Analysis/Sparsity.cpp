@@ -84,9 +84,7 @@ Result analysis::analyzeSparsity(ModuleOp module, ModuleOp, Options options) {
       if (!squares)
         return refuse(module, squares.takeError());
       json::Object row = describeHistogram(*histogram);
-      std::string name = json::fixUTF8(layer.names.front());
-      if (network.index)
-        name += ", network " + std::to_string(network.index);
+      std::string name = getNetworkName(layer.names.front(), network.index);
       row["sublayer"] = name;
       row["m"] = m;
       row["activation"] = network.activation;

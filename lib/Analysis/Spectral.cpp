@@ -65,9 +65,7 @@ Result analysis::analyzeSpectral(ModuleOp module, ModuleOp, Options options) {
   json::Array rows;
   for (const ProbedLayer &layer : (*profile)->getLayers())
     for (const ProbedLayer::Network &network : layer.networks) {
-      std::string name = json::fixUTF8(layer.names.front());
-      if (network.index)
-        name += ", network " + std::to_string(network.index);
+      std::string name = getNetworkName(layer.names.front(), network.index);
       options.progress("eigenvalues of " + name);
       int64_t m = network.hiddenWidth;
       auto gram =

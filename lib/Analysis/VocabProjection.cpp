@@ -142,9 +142,7 @@ Result analysis::analyzeVocabProjection(ModuleOp module, ModuleOp,
       auto down = llvm::cast<RankedTensorType>(op.getDown().getType());
       if (down.getDimSize(0) != d || !isWeightExpression(op.getDown()))
         continue;
-      std::string name = entry.name;
-      if (k)
-        name += ", network " + std::to_string(k);
+      std::string name = getNetworkName(entry.name, k);
       options.progress("columns of " + name);
       FailureOr<Network> network =
           selectNeurons(op, std::move(name), scale, options.top);

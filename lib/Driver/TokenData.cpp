@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Driver/TokenData.h"
 #include "ffn-mlir/Driver/HostTensor.h"
+#include "ffn-mlir/Support/Json.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
@@ -24,29 +25,8 @@ static Error badFile(StringRef path, const llvm::Twine &what) {
                                  path + ": " + what);
 }
 
-/// JSON nests lists of numbers two deep; a parser that recurses must not see a
-/// file that nests deeper.
-static bool nestsDeeper(StringRef text, unsigned limit) {
-  unsigned depth = 0;
-  bool inString = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    char c = text[i];
-    if (inString) {
-      i += c == '\\';
-      inString = c != '"';
-    } else if (c == '"') {
-      inString = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > limit)
-        return true;
-    } else if ((c == ']' || c == '}') && depth > 0) {
-      --depth;
-    }
-  }
-  return false;
-}
-
 static Error readTokens(StringRef path, StringRef text, TokenData &data) {
+  // A list of lists.
   if (nestsDeeper(text, 2))
     return badFile(path, "needs a list of token-id lists [FFN-D202]");
   Expected<llvm::json::Value> json = llvm::json::parse(text);

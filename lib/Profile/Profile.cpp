@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Profile/Profile.h"
 #include "ffn-mlir/Driver/HostTensor.h"
+#include "ffn-mlir/Support/Json.h"
 #include "ffn-mlir/Support/Sha256.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "llvm/ADT/StringExtras.h"
@@ -150,26 +151,13 @@ Expected<std::unique_ptr<Profile>> Profile::open(StringRef path) {
   return std::move(profile);
 }
 
-/// The parser of LLVM recurses; what we write nests five deep.
-static bool nestsTooDeep(StringRef text) {
-  unsigned depth = 0;
-  for (char c : text) {
-    if (c == '[' || c == '{')
-      ++depth;
-    else if ((c == ']' || c == '}') && depth)
-      --depth;
-    if (depth > 1000)
-      return true;
-  }
-  return false;
-}
-
 Error Profile::readHeader() {
   auto found = file->getMetadata().find(kProfileKey.str());
   if (found == file->getMetadata().end())
     return driverError("not a profile: the metadata have no '" + kProfileKey +
                        "'");
-  if (nestsTooDeep(found->second))
+  constexpr unsigned kMaxNesting = 1000;
+  if (nestsDeeper(found->second, kMaxNesting))
     return driverError("its description nests too deep");
   Expected<json::Value> parsed = json::parse(found->second);
   if (!parsed)

@@ -28,3 +28,23 @@ std::string mlir::ffn::printFiniteJSON(json::Value value) {
   replaceNonFinite(value);
   return llvm::formatv("{0:2}", value).str();
 }
+
+bool mlir::ffn::nestsDeeper(llvm::StringRef text, unsigned limit) {
+  unsigned depth = 0;
+  bool inString = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (inString) {
+      i += c == '\\';
+      inString = c != '"';
+    } else if (c == '"') {
+      inString = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > limit)
+        return true;
+    } else if ((c == ']' || c == '}') && depth > 0) {
+      --depth;
+    }
+  }
+  return false;
+}

@@ -573,6 +573,8 @@ def test_long_tables_are_cut_and_large_reports_refused(tmp_path):
 def test_folders_without_results(tmp_path):
     assert "FFN-A107" in ffnc("report", tmp_path / "none", "-o", tmp_path / "r.html", code=1).stderr
     assert "holds no .json" in ffnc("report", tmp_path, "-o", tmp_path / "r.html", code=1).stderr
+    (tmp_path / "x.json").write_text('{"analysis": ' + 2_000_000 * "[")
+    assert "nests too deep" in ffnc("report", tmp_path, "-o", tmp_path / "r.html", code=1).stderr
     (tmp_path / "x.json").write_text("{")
     done = ffnc("report", tmp_path, "-o", tmp_path / "r.html", code=1)
     assert "x.json" in done.stderr and "is no JSON" in done.stderr and not (tmp_path / "r.html").exists()
