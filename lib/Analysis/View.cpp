@@ -106,10 +106,24 @@ static void printTable(const Table &table, llvm::raw_ostream &os) {
     print(row);
 }
 
+/// Lines of 80 columns at most, where no word is longer.
+static void printParagraph(StringRef text, llvm::raw_ostream &os) {
+  constexpr size_t kColumns = 80;
+  std::string line;
+  for (StringRef word : llvm::split(text, ' ')) {
+    if (!line.empty() && getWidth(line) + 1 + getWidth(word) > kColumns - 2) {
+      os << "  " << line << '\n';
+      line.clear();
+    }
+    line += (line.empty() ? "" : " ") + word.str();
+  }
+  os << "  " << line << '\n';
+}
+
 void mlir::ffn::printView(const View &view, llvm::raw_ostream &os) {
   os << view.title << '\n';
   for (const std::string &paragraph : view.text)
-    os << "  " << paragraph << '\n';
+    printParagraph(paragraph, os);
   for (const Table &table : view.tables) {
     os << '\n';
     printTable(table, os);

@@ -90,7 +90,7 @@ def test_golden(verb, lm, tmp_path):
 def test_text_is_a_table_and_bundled_model_works():
     """Without --json: the title, paragraphs, a row for each sublayer in columns of one width."""
     lines = ffnc("analyze", "cost", BUNDLED / "pycode-lm.onnx", "--length", 1).stdout.splitlines()
-    assert lines[0] == "Cost at 1 x 1 tokens"
+    assert lines[0] == "Cost at 1 x 1 tokens" and all(len(line) <= 80 for line in lines[:lines.index("")])
     rows = [line for line in lines if "model.layers." in line or line.strip().startswith("total")]
     assert len(rows) == 17 and len({len(row) for row in rows}) == 1
 
