@@ -11,7 +11,6 @@
 #include "llvm/Support/raw_ostream.h"
 #include <chrono>
 #include <cmath>
-#include <functional>
 
 using namespace mlir::ffn;
 using llvm::Error;
@@ -45,20 +44,43 @@ double Timing::spread() const {
              : 0;
 }
 
-void LatencyWorkload::summarize() {
+RatioInterval mlir::ffn::estimateRatio(llvm::ArrayRef<double> original,
+                                       llvm::ArrayRef<double> rewritten) {
   std::vector<double> ratios;
-  for (auto [a, b] : llvm::zip_equal(original.seconds, rewritten.seconds))
+  for (auto [a, b] : llvm::zip_equal(original, rewritten))
     ratios.push_back(a > 0 ? b / a : 1);
+  RatioInterval found;
   if (ratios.empty())
-    return;
-  ratio = quantile(ratios, 0.5);
+    return found;
+  found.middle = quantile(ratios, 0.5);
   llvm::sort(ratios);
   // The number of ratios below the median is binomial with p = 1/2.
   double n = ratios.size();
   size_t rank = static_cast<size_t>(
       std::max(0.0, std::floor(n / 2 - 1.96 * std::sqrt(n) / 2)));
-  low = ratios[rank];
-  high = ratios[ratios.size() - 1 - rank];
+  found.low = ratios[rank];
+  found.high = ratios[ratios.size() - 1 - rank];
+  return found;
+}
+
+void LatencyWorkload::summarize(size_t known) {
+  known = std::min(known, original.seconds.size());
+  auto since = [&](const Timing &timing, size_t first) {
+    return llvm::ArrayRef<double>(timing.seconds).drop_front(first);
+  };
+  ratio = estimateRatio(since(original, 0), since(rewritten, 0));
+  fresh = known == 0
+              ? RatioInterval()
+              : estimateRatio(since(original, known), since(rewritten, known));
+}
+
+bool LatencyWorkload::seemsSlower(double slack) const {
+  return ratio.low > 1 + slack &&
+         rewritten.minimum() > (1 + slack) * original.minimum();
+}
+
+bool LatencyWorkload::isSlower(double slack) const {
+  return seemsSlower(slack) && fresh.low > 1 + slack;
 }
 
 //===----------------------------------------------------------------------===//
@@ -78,10 +100,15 @@ std::string LatencyVerdict::describe() const {
     os << (text.empty() ? "" : "; ") << workload.name
        << llvm::format(" at %lld x %lld: ", (long long)options.batch,
                        (long long)options.length)
-       << llvm::format("%.4g ms, original %.4g ms, ratio %.3f (%.3f to %.3f)",
-                       1e3 * workload.rewritten.median(),
-                       1e3 * workload.original.median(), workload.ratio,
-                       workload.low, workload.high);
+       << llvm::format(
+              "%.4g ms, original %.4g ms, ratio %.3f (%.3f to %.3f) in %zu "
+              "turns, spread %.0f %% and %.0f %%",
+              1e3 * workload.rewritten.median(),
+              1e3 * workload.original.median(), workload.ratio.middle,
+              workload.ratio.low, workload.ratio.high,
+              workload.original.seconds.size(),
+              100 * workload.rewritten.spread(),
+              100 * workload.original.spread());
   return text;
 }
 
@@ -91,8 +118,9 @@ llvm::json::Object LatencyVerdict::toJSON() const {
     llvm::json::Object entry{
         {"workload", workload.name},
         {"pairs", static_cast<int64_t>(workload.original.seconds.size())},
-        {"ratio", workload.ratio},
-        {"ratio_95", llvm::json::Array{workload.low, workload.high}},
+        {"ratio", workload.ratio.middle},
+        {"ratio_95",
+         llvm::json::Array{workload.ratio.low, workload.ratio.high}},
         {"slower", workload.isSlower(options.slack)},
         {"decided", workload.isDecided(options.slack)}};
     for (auto [key, timing] : {std::pair("original", &workload.original),
@@ -210,42 +238,64 @@ mlir::ffn::compareLatency(Artefact &original, Artefact &rewritten,
       return runner.takeError();
     runners.push_back(std::move(*runner));
   }
-  LatencyVerdict verdict;
-  verdict.options = options;
   bool texts = runners[0].isLanguage() && runners[1].isLanguage();
   bool caches = runners[0].hasCache() && runners[1].hasCache();
-  verdict.workloads.resize(caches ? 2 : 1);
-  verdict.workloads[0].name = texts ? "prefill" : "run";
+  std::vector<std::string> names = {texts ? "prefill" : "run"};
   if (caches)
-    verdict.workloads[1].name = "decode";
-  double begin = now();
-  unsigned check = std::max(options.minPairs, 1u);
+    names.push_back("decode");
+  return measureInTurns(
+      names, options, [&](unsigned side, llvm::MutableArrayRef<double> times) {
+        double whole, step;
+        Error error = runners[side].run(whole, step);
+        if (!error) {
+          times.front() = whole;
+          times.back() = caches ? step : whole;
+        }
+        return error;
+      });
+}
+
+Expected<LatencyVerdict> mlir::ffn::measureInTurns(
+    llvm::ArrayRef<std::string> names, const LatencyGateOptions &options,
+    llvm::function_ref<Error(unsigned, llvm::MutableArrayRef<double>)> run,
+    llvm::function_ref<double()> clock) {
+  LatencyVerdict verdict;
+  verdict.options = options;
+  for (const std::string &name : names)
+    verdict.workloads.emplace_back().name = name;
+  double begin = clock();
+  size_t next = std::max(options.minPairs, 1u), known = 0;
   // The first pairs warm up.
   constexpr int kWarmUp = 2;
   for (int pair = -kWarmUp;; ++pair) {
-    double whole[2], step[2];
+    llvm::SmallVector<double, 2> times[2];
     for (int turn : {0, 1}) {
-      int side = (pair & 1) ^ turn;
-      if (Error error = runners[side].run(whole[side], step[side]))
+      unsigned side = (pair & 1) ^ turn;
+      times[side].resize(names.size());
+      if (Error error = run(side, times[side]))
         return std::move(error);
     }
     if (pair < 0)
       continue;
     for (auto [i, workload] : llvm::enumerate(verdict.workloads)) {
-      workload.original.seconds.push_back(i ? step[0] : whole[0]);
-      workload.rewritten.seconds.push_back(i ? step[1] : whole[1]);
+      workload.original.seconds.push_back(times[0][i]);
+      workload.rewritten.seconds.push_back(times[1][i]);
     }
-    unsigned done = pair + 1;
-    bool late = now() - begin > options.maxSeconds && done >= options.minPairs;
-    if (done < check && !late)
+    size_t done = pair + 1;
+    if (done < next)
       continue;
-    check *= 2;
-    bool decided = true;
+    bool decided = true, suspected = false;
     for (LatencyWorkload &workload : verdict.workloads) {
-      workload.summarize();
+      workload.summarize(known);
       decided &= workload.isDecided(options.slack);
+      suspected |= workload.seemsSlower(options.slack);
     }
-    if (decided || late || verdict.isSlower() || done >= options.maxPairs)
+    // What seems slower at first is looked at again, however long that takes.
+    bool isLate =
+        clock() - begin > options.maxSeconds && !(suspected && known == 0);
+    if (decided || verdict.isSlower() || isLate || done >= options.maxPairs)
       return std::move(verdict);
+    known = done;
+    next = std::min<size_t>(2 * done, options.maxPairs);
   }
 }

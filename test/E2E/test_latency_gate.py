@@ -8,7 +8,8 @@ from artefact import BUILD, BUNDLED
 MODEL = BUNDLED / "pycode-lm-kv.onnx"
 SLOW = "--pass-pipeline=builtin.module(ffn-raise,test-ffn-slow{times=8})"
 FAST = "--pass-pipeline=builtin.module(ffn-raise,ffn-prune-sublayers{only=model.layers.1.mlp,model.layers.2.mlp,model.layers.3.mlp})"
-SIZE = ["--gate-length", "32", "--gate-threads", "1"]
+# What is tested is the decision, not the code of the models.
+SIZE = ["--gate-length", "32", "--gate-threads", "1", "--opt-level=0"]
 
 
 def compile_model(output, *arguments, code=0):
@@ -20,7 +21,7 @@ def compile_model(output, *arguments, code=0):
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     path = tmp_path_factory.mktemp("gate") / "original.so"
-    compile_model(path)
+    compile_model(path, *SIZE)
     return path.read_bytes()
 
 
@@ -33,12 +34,12 @@ def test_slower_is_not_applied(original, tmp_path):
     assert [entry["workload"] for entry in gate["workloads"]] == ["prefill", "decode"]
     for entry in gate["workloads"]:
         assert entry["ratio"] == pytest.approx(entry["rewritten"]["median_seconds"] / entry["original"]["median_seconds"], rel=0.5)
-        assert entry["ratio_95"][0] <= entry["ratio"] <= entry["ratio_95"][1] and entry["pairs"] >= 11
+        assert entry["ratio_95"][0] <= entry["ratio"] <= entry["ratio_95"][1] and entry["pairs"] >= 22
     assert any(entry["slower"] and entry["ratio"] > 1.5 for entry in gate["workloads"])
     warning, = (line for line in done.stderr.splitlines() if line.startswith("warning: the rewritten model is slower"))
     remark, = (line for line in done.stderr.splitlines() if "remark: the rewritten model is slower" in line)
     figures = remark.split("slower: ")[1]
-    assert figures in warning and "original" in figures and "[FFN-O201]" in warning and "--force" in warning
+    assert figures in warning and "original" in figures and "turns, spread" in figures and "[FFN-O201]" in warning and "--force" in warning
 
 
 def test_slower_is_refused_under_require(tmp_path):
