@@ -207,6 +207,7 @@ json::Object Collector::makeHeader() {
       {"producer", "ffn-mlir 0.1.0"},
       {"model_sha256", modelHash},
       {"level", level},
+      {"opt_level", static_cast<int64_t>(options.optLevel)},
       {"seed", static_cast<int64_t>(data.seed)},
       {"samples", static_cast<int64_t>(set.samples.size())},
       {"length", static_cast<int64_t>(data.length)},
@@ -233,9 +234,10 @@ json::Object Collector::makeFingerprint() {
       {"model", modelHash},
       {"calibration", Sha256::hex(print(std::move(data)))},
       {"seed", header["seed"]},
-      {"options", print(json::Array{header["request"], header["prefix"],
-                                    header["rewrite"], header["level"],
-                                    header["length"], header["hold_out"]})}};
+      {"options",
+       print(json::Array{header["request"], header["prefix"], header["rewrite"],
+                         header["level"], header["opt_level"], header["length"],
+                         header["hold_out"]})}};
 }
 
 SmallVector<unsigned> Collector::getRead(unsigned index) {
@@ -269,6 +271,7 @@ std::unique_ptr<Artefact> Collector::compile(ModuleOp stage, StringRef name) {
   CompileOptions compiling;
   compiling.cpu = options.cpu;
   compiling.threads = options.threads;
+  compiling.optLevel = options.optLevel;
   if (failed(compileModule(stage, compiling, path)))
     return nullptr;
   auto artefact = Artefact::load(path, options.threads);

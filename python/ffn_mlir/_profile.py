@@ -68,6 +68,7 @@ def profile(
     max_memory: int = 0,
     threads: int = 0,
     cpu: str = "native",
+    opt_level: int = 3,
     restart: bool = False,
     progress: Callable[[int, int, str, float], None] | None = None,
 ) -> dict[str, Any]:
@@ -84,8 +85,9 @@ def profile(
     (``FFN-D211``) where a calibration sample is among them. ``rewrite``: a
     pipeline that rewrites each layer after it was measured; later ones are
     measured behind it. ``max_memory``: bytes that the process may hold, its own
-    included; ``FFN-M101`` where that cannot be kept. ``progress`` is called
-    with stages done, stages in all, the layer, and seconds left.
+    included; ``FFN-M101`` where that cannot be kept. ``opt_level``: 0 to 3, of
+    LLVM; less is compiled faster and runs slower. ``progress`` is called with
+    stages done, stages in all, the layer, and seconds left.
 
     What is finished lies in ``<out>.parts`` and is used again by the next call,
     unless ``restart``; Ctrl-C loses at most the stage that runs. The GIL is
@@ -104,10 +106,12 @@ def profile(
             raise Error(f"{name} must be {least} or more, is {value} [FFN-R400]")
     if not 0 <= threads <= 256:
         raise Error(f"threads must be 0 to 256, is {threads} [FFN-R400]")
+    if not 0 <= opt_level <= 3:
+        raise Error(f"opt_level must be 0 to 3, is {opt_level} [FFN-R400]")
     text = _ffn_mlir.profile(
         module._handle, given, data, os.fspath(tokenizer or ""), os.fspath(evaluation or ""), os.fspath(out),
         probes if isinstance(probes, str) else ",".join(probes), [passes] if isinstance(passes, str) else list(passes),
-        rewrite or "", cpu, samples, length, holdout, threads, seed, max_memory, restart, progress)
+        rewrite or "", cpu, samples, length, holdout, threads, seed, max_memory, restart, opt_level, progress)
     return json.loads(text)
 
 

@@ -62,7 +62,7 @@ CalibrationSet takeSamples(const ModelSignature &signature,
 struct ProfileArguments {
   std::string data, tokenizer, evaluation, output, probes, rewrite, cpu;
   std::vector<std::string> passes;
-  unsigned samples, length, holdOut, threads;
+  unsigned samples, length, holdOut, threads, optLevel;
   uint64_t seed, maxMemory;
   bool restart;
 };
@@ -84,6 +84,7 @@ std::string collect(Module &module, const nb::object &samples,
     merge(check(parseProbesFor(text)));
   options.output = given.output;
   options.cpu = given.cpu;
+  options.optLevel = given.optLevel;
   options.threads = given.threads;
   options.maxMemory = given.maxMemory;
   options.rewrite = given.rewrite;
@@ -191,11 +192,11 @@ void bindProfile(nb::module_ &m) {
          const std::vector<std::string> &passes, const std::string &rewrite,
          const std::string &cpu, unsigned count, unsigned length,
          unsigned holdOut, unsigned threads, uint64_t seed, uint64_t maxMemory,
-         bool restart, const nb::object &progress) {
+         bool restart, unsigned optLevel, const nb::object &progress) {
         return collect(module, samples,
                        {data, tokenizer, evaluation, output, probes, rewrite,
-                        cpu, passes, count, length, holdOut, threads, seed,
-                        maxMemory, restart},
+                        cpu, passes, count, length, holdOut, threads, optLevel,
+                        seed, maxMemory, restart},
                        progress);
       },
       nb::arg("module"), nb::arg("samples").none(), nb::arg("data"),
@@ -203,7 +204,7 @@ void bindProfile(nb::module_ &m) {
       nb::arg("probes"), nb::arg("passes"), nb::arg("rewrite"), nb::arg("cpu"),
       nb::arg("count"), nb::arg("length"), nb::arg("holdout"),
       nb::arg("threads"), nb::arg("seed"), nb::arg("max_memory"),
-      nb::arg("restart"), nb::arg("progress").none());
+      nb::arg("restart"), nb::arg("opt_level"), nb::arg("progress").none());
   nb::class_<OpenProfile>(m, "Profile")
       .def(nb::init<const std::string &>(), nb::arg("path"))
       .def("header", &OpenProfile::header)

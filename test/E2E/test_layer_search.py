@@ -151,6 +151,14 @@ def test_errors(options, code):
     assert done.returncode == 1 and f"[{code}]" in done.stderr and not done.stdout
 
 
+def test_unreachable_budget(tmp_path):
+    done = subprocess.run(
+        [BUILD / "bin" / "ffnc", "compile", MODEL, "-o", tmp_path / "m.so",
+         "--pass-pipeline=builtin.module(ffn-raise,ffn-prune-sublayers{method=random count=17 samples=1 length=8 "
+         f"calib={TEXT}}})"], capture_output=True, text=True)
+    assert done.returncode == 3 and "[FFN-P112]" in done.stderr and not done.stdout and not list(tmp_path.iterdir())
+
+
 def test_model_without_sublayers(tmp_path):
     done = subprocess.run(
         [BUILD / "bin" / "ffn-opt", MODEL, f"--pass-pipeline=builtin.module(ffn-prune-sublayers{{method=finercut count=1 calib={TEXT}}})"],

@@ -80,7 +80,7 @@ CASES = {
     # Windows of 37 tokens, the last prime length below 40.
     "pycode-lm": (MODEL, 8, TEXT, ["--samples", "3", "--length", "37"]),
     "stories260K": (SHARED / "models" / "stories260K.onnx", 5, SHARED / "data" / "stories_own_dev.tok512.json",
-                    ["--samples", "2", "--length", "61"]),
+                    ["--samples", "2", "--length", "61", "--opt-level=0"]),
 }
 
 
@@ -244,6 +244,7 @@ def test_what_a_pass_asks_for(tiny, tmp_path):
     (["--prefix=rewritten"], 2, "go together"),
     (["--prefix=other"], 2, "expected original or rewritten"),
     (["--cpu=z80"], 2, "expected native"),
+    (["--opt-level=4"], 2, "expected 0 to 3"),
     (["--eval", str(TEXT)], 1, "FFN-D211"),
 ])
 def test_errors(tiny, tmp_path, arguments, code, text):
@@ -266,7 +267,7 @@ def test_show_refuses_what_is_no_profile(tmp_path):
 
 def profile_of(tiny, tmp_path, data, *options):
     path = tmp_path / "p.safetensors"
-    ffnc(tiny, "--calib", data, "-o", path, "--probes=influence", "--length", "16", *options)
+    ffnc(tiny, "--calib", data, "-o", path, "--probes=influence", "--length", "16", "--opt-level=0", *options)
     return read(path)[0]
 
 
@@ -354,7 +355,7 @@ def test_evaluation_may_follow_the_calibration(tiny, tmp_path):
     (tmp_path / "calib.txt").write_bytes(text[:640])
     (tmp_path / "fresh.txt").write_bytes(text[640:1500])
     (tmp_path / "shifted.txt").write_bytes(text[600:640] + text[3:200])
-    options = ["--samples", "5", "--length", "64", "--probes=influence"]
+    options = ["--samples", "5", "--length", "64", "--probes=influence", "--opt-level=0"]
     common = [tiny, "--calib", tmp_path / "calib.txt", *options, "-o", tmp_path / "p"]
     ffnc(*common, "--eval", tmp_path / "fresh.txt")
     ffnc(*common, "--samples=10", "--eval", tmp_path / "shifted.txt", code=1)
@@ -410,6 +411,21 @@ def expected(blocks, tmp_path_factory):
     return path.read_bytes()
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A model that is compiled in a moment and passes every write point, for tests that do so over and over."""
+    folder = tmp_path_factory.mktemp("small")
+    return [write_blocks(folder / "m.onnx", 1, 5, 7), "--calib", write_rows(folder / "x.npz", 3, 3, 5),
+            "--probes=moments,hidden,gram,topk{k=3},raw,logits", "--opt-level=0", "--threads=1", "-o"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small, tmp_path_factory):
+    path = tmp_path_factory.mktemp("undisturbed") / "p"
+    ffnc(*small, path)
+    return path.read_bytes()
+
+
 def test_threads_do_not_change_a_byte(blocks, expected, tmp_path):
     for threads in (1, 2, 3):
         ffnc(*blocks, tmp_path / "p", "--threads", threads)
@@ -422,15 +438,15 @@ def test_threads_do_not_change_a_byte(blocks, expected, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p", "p1", "p3", "wide.onnx", "x.npz"]
 
 
-def fault_points(blocks, tmp_path):
-    done = ffnc(*blocks, tmp_path / "p", env={**os.environ, "FFN_TEST_FAULT": "list"})
+def fault_points(small, tmp_path):
+    done = ffnc(*small, tmp_path / "p", env={**os.environ, "FFN_TEST_FAULT": "list"})
     names = [line.removeprefix("fault point ") for line in done.stderr.splitlines() if line.startswith("fault point")]
     return {name: names.count(name) for name in names}
 
 
-def test_ten_kills_at_every_write_point(blocks, expected, tmp_path):
+def test_ten_kills_at_every_write_point(small, undisturbed, tmp_path):
     """SIGKILL at each step of each write; the same command afterwards gives the bytes of a run that nobody disturbed."""
-    points = fault_points(blocks, tmp_path)
+    points = fault_points(small, tmp_path)
     assert {"shard.open", "shard.write", "shard.sync", "shard.rename", "shard.renamed", "journal.write", "journal.sync", "value.write",
             "value.sync", "spool.write", "output.open", "output.write", "output.sync", "output.rename", "output.renamed"} == set(points)
     path = tmp_path / "p"
@@ -440,31 +456,31 @@ def test_ten_kills_at_every_write_point(blocks, expected, tmp_path):
         # Every run but the first begins where the last one was killed, so the second call is always one further.
         while kills < 10:
             number = min(1 + kills % 3, count)
-            done = subprocess.run([BUILD / "bin" / "ffnc", "profile", *map(str, blocks), path], capture_output=True, text=True,
+            done = subprocess.run([BUILD / "bin" / "ffnc", "profile", *map(str, small), path], capture_output=True, text=True,
                                   env={**os.environ, "FFN_TEST_FAULT": f"{point}:{number}"})
             if done.returncode == -signal.SIGKILL:
                 kills += 1
-                assert not path.exists() or path.read_bytes() == expected or point == "output.renamed"
+                assert not path.exists() or path.read_bytes() == undisturbed or point == "output.renamed"
                 continue
             # The run came to its end before the point was passed so often.
-            assert done.returncode == 0 and path.read_bytes() == expected, done.stderr
+            assert done.returncode == 0 and path.read_bytes() == undisturbed, done.stderr
             path.unlink()
-        done = ffnc(*blocks, path)
-        assert path.read_bytes() == expected, point
+        done = ffnc(*small, path)
+        assert path.read_bytes() == undisturbed, point
         assert [p.name for p in tmp_path.iterdir()] == ["p"]
 
 
-def test_full_disk(blocks, expected, tmp_path):
+def test_full_disk(small, undisturbed, tmp_path):
     """ENOSPC at any write: an error with a code, the old output untouched, and what was finished is used again."""
     path = tmp_path / "p"
-    for point in fault_points(blocks, tmp_path):
+    for point in fault_points(small, tmp_path):
         path.write_bytes(b"old")
-        done = ffnc(*blocks, path, code=1, env={**os.environ, "FFN_TEST_FAULT": f"{point}:1:28"})
+        done = ffnc(*small, path, code=1, env={**os.environ, "FFN_TEST_FAULT": f"{point}:1:28"})
         assert "[FFN-O101]" in done.stderr and "No space left" in done.stderr, point
-        assert path.read_bytes() == (expected if point == "output.renamed" else b"old")
+        assert path.read_bytes() == (undisturbed if point == "output.renamed" else b"old")
         assert not list(tmp_path.glob("**/*.tmp"))
-        ffnc(*blocks, path)
-        assert path.read_bytes() == expected
+        ffnc(*small, path)
+        assert path.read_bytes() == undisturbed
 
 
 def test_another_run_is_not_mixed_in(blocks, tmp_path):
@@ -533,7 +549,7 @@ def test_prefix_of_rewritten_layers(tmp_path):
     """Statistics behind quantized layers are those of the model that is quantized up to there."""
     model = write_blocks(tmp_path / "m.onnx", 2, 16, 48)
     data = write_rows(tmp_path / "x.npz", 2, 9, 16)
-    common = [model, "--calib", data, "--probes=moments,raw"]
+    common = [model, "--calib", data, "--probes=moments,raw", "--opt-level=0"]
     ffnc(*common, "-o", tmp_path / "original")
     ffnc(*common, "-o", tmp_path / "rewritten", "--prefix=rewritten", "--pass-pipeline=builtin.module(ffn-quantize{type=int4 group=16})")
     (_, before), (header, after) = read(tmp_path / "original"), read(tmp_path / "rewritten")

@@ -108,6 +108,18 @@ void mlir::ffn::driver::progress(const llvm::Twine &text) {
     llvm::errs() << text << '\n';
 }
 
+int mlir::ffn::driver::getExitCode(const DiagnosticPrinter &printer) {
+  for (const CollectedDiagnostic &entry : printer.getCollected()) {
+    if (entry.severity != DiagnosticSeverity::Error)
+      continue;
+    if (entry.code == "FFN-P112")
+      return Unreachable;
+    if (entry.code == "FFN-M101")
+      return MemoryLimit;
+  }
+  return Diagnosed;
+}
+
 int mlir::ffn::driver::fail(const llvm::Twine &text, int code) {
   llvm::errs() << "error: " << text << '\n';
   return code;

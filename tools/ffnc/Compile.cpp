@@ -384,14 +384,14 @@ static int compile() {
   if (!pipeline.empty()) {
     progress("running " + pipeline);
     if (failed(runPipeline(*module, pipeline)))
-      return Diagnosed;
+      return getExitCode(printer);
   }
   bool asked = gate == "on" || require;
   bool measures = original && (asked || hasApproximated(printer));
   for (const std::string &step : quantize) {
     progress("running " + step);
     if (failed(runPipeline(*module, step)))
-      return Diagnosed;
+      return getExitCode(printer);
   }
   std::optional<GateResult> gated;
   if (measures) {

@@ -13,6 +13,7 @@
 #include "ffn-mlir/Profile/Collect.h"
 #include "ffn-mlir/Search/StagedModel.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "llvm/ADT/StringExtras.h"
@@ -24,9 +25,6 @@ using namespace mlir;
 using namespace mlir::ffn::driver;
 namespace cl = llvm::cl;
 using llvm::StringRef;
-
-/// --max-memory cannot be kept (docs/reference/exit-codes.md).
-static constexpr int kMemoryLimit = 5;
 
 static int profile();
 static Verb verb("profile",
@@ -113,8 +111,14 @@ static cl::opt<std::string> pipelineText(
 static ThreadsOption threads(verb);
 static cl::opt<std::string>
     cpu("cpu", cl::init("native"),
-        cl::desc("native, avx2 or avx512 (default: native)"),
+        cl::desc("native, avx2, avx2_vnni, avx512 or avx512_vnni (default: "
+                 "native)"),
         cl::sub(verb.command));
+static cl::opt<unsigned>
+    optLevel("opt-level", cl::init(3),
+             cl::desc("0 to 3, of LLVM: less is compiled faster and runs "
+                      "slower, good for few samples (default: 3)"),
+             cl::sub(verb.command));
 static cl::opt<bool> restart("restart",
                              cl::desc("begin anew, whatever another run left"),
                              cl::sub(verb.command));
@@ -225,8 +229,12 @@ static LogicalResult runPipeline(ModuleOp module, StringRef text) {
 static int checkUsage() {
   if (model.empty() || calib.empty() || output.empty())
     return fail("a model, --calib and -o are needed, or --show", Usage);
-  if (!llvm::is_contained({"native", "avx2", "avx512"}, cpu))
-    return fail("--cpu=" + cpu + ": expected native, avx2 or avx512", Usage);
+  if (cpu != "native" && failed(ffn::cpu::CpuTarget::parse(cpu)))
+    return fail("--cpu=" + cpu + ": expected " +
+                    ffn::cpu::CpuTarget::getChoices(),
+                Usage);
+  if (optLevel > 3)
+    return fail("--opt-level: expected 0 to 3", Usage);
   if (!llvm::is_contained({"auto", "text", "json", "none"}, progressKind))
     return fail("--progress=" + progressKind +
                     ": expected auto, text, json or none",
@@ -294,6 +302,7 @@ static int profile() {
   options.request = std::move(*request);
   options.output = output;
   options.cpu = cpu;
+  options.optLevel = optLevel;
   options.threads = threads;
   options.maxMemory = maxMemory.empty() ? 0 : parseSize(maxMemory);
   options.rewrite = pipelineText;
@@ -333,14 +342,8 @@ static int profile() {
     llvm::errs() << "note: the authors of this method measure each layer "
                     "behind rewritten ones; --prefix=rewritten does\n";
   ffn::CollectReport made;
-  switch (ffn::collectProfile(*module, *data, options, made)) {
-  case ffn::CollectStatus::Done:
-    return report(options.output, made, json, options.request);
-  case ffn::CollectStatus::MemoryLimit:
-    return kMemoryLimit;
-  case ffn::CollectStatus::Failed:
-  case ffn::CollectStatus::Cancelled:
-    return Diagnosed;
-  }
-  return Diagnosed;
+  if (ffn::collectProfile(*module, *data, options, made) !=
+      ffn::CollectStatus::Done)
+    return getExitCode(printer);
+  return report(options.output, made, json, options.request);
 }

@@ -8,6 +8,7 @@
 #define FFN_MLIR_TOOLS_FFNC_VERB_H
 
 #include "ffn-mlir/Import/Importer.h"
+#include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringRef.h"
@@ -23,7 +24,9 @@ enum ExitCode : int {
   Done = 0,
   Diagnosed = 1,
   Usage = 2,
+  Unreachable = 3,
   Unequal = 4,
+  MemoryLimit = 5,
   Slower = 6
 };
 
@@ -103,6 +106,9 @@ private:
 
 /// A context with all dialects.
 std::unique_ptr<MLIRContext> makeContext();
+
+/// The exit code after errors that a printer has shown.
+int getExitCode(const DiagnosticPrinter &printer);
 
 /// Prints `error: <text>` to stderr and returns the exit code.
 int fail(const llvm::Twine &text, int code = Diagnosed);

@@ -39,6 +39,7 @@ EXIT CODES:
   0    done
   1    bad file, model or data: a message with a code on stderr
   2    wrong use
+  3    compile: a budget that cannot be reached
   4    compare: beyond the limit
   5    --max-memory cannot be kept
   6    compile --require: the rewritten model is slower

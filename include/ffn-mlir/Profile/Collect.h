@@ -20,8 +20,10 @@ struct CollectOptions {
   CalibrationOptions calibration;
   /// The file to write; what is finished lies in "<output>.parts" meanwhile.
   std::string output;
-  /// "native", "avx2" or "avx512".
+  /// As `cpu::CpuTarget::parse` takes it.
   std::string cpu = "native";
+  /// Of LLVM, 0 to 3: with less, a stage is compiled faster and runs slower.
+  unsigned optLevel = 3;
   /// Threads; 0: as many as the CPUs that the process may use.
   unsigned threads = 0;
   /// Bytes that may be resident at any time; 0: no limit.
@@ -69,8 +71,9 @@ struct CollectReport {
 
 /// Compiles the raised module stage by stage with probes in it, runs the
 /// samples through each, and writes the profile. The file depends on module,
-/// samples, `request`, `rewrite`, `cpu` and seed alone: not on threads, on the
-/// memory limit, or on whether the run was interrupted and run again.
+/// samples, `request`, `rewrite`, `cpu`, `optLevel` and seed alone: not on
+/// threads, on the memory limit, or on whether the run was interrupted and run
+/// again.
 CollectStatus collectProfile(ModuleOp module, CalibrationSet &samples,
                              const CollectOptions &options,
                              CollectReport &report);
