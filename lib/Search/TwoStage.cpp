@@ -229,7 +229,8 @@ static SmallVector<int64_t> chooseNeurons(ArrayRef<double> scores,
 }
 
 FailureOr<unsigned> mlir::ffn::pruneNeurons(ModuleOp module,
-                                            const TwoStageOptions &options) {
+                                            const TwoStageOptions &options,
+                                            CandidateLog &log) {
   auto main = module.lookupSymbol<func::FuncOp>("main");
   if (!main || main.isExternal())
     return module.emitError("module has no function @main [FFN-P110]");
@@ -265,6 +266,7 @@ FailureOr<unsigned> mlir::ffn::pruneNeurons(ModuleOp module,
     auto kept = static_cast<int64_t>(std::round(count * plan->kept));
     if (kept == count)
       continue;
+    log.add(op, op);
     std::string why = findViewObstacle(op);
     SmallVector<int64_t> neurons;
     if (why.empty() && score.empty())
@@ -274,14 +276,14 @@ FailureOr<unsigned> mlir::ffn::pruneNeurons(ModuleOp module,
       why = findSelectObstacle(view, neurons);
     }
     if (!why.empty()) {
-      op.emitRemark("2ssp: all neurons stay: ") << why;
+      log.kept(op, op) << "2ssp: all neurons stay: " << why;
       continue;
     }
     OpBuilder builder(op);
     setNeuronInsertionPoint(builder, op, view);
     setNeurons(op, selectNeurons(builder, view, neurons));
-    op.emitRemark("2ssp: ")
-        << count - kept << " of " << count << " neurons removed";
+    log.rewritten(op, op) << "2ssp: " << count - kept << " of " << count
+                          << " neurons removed";
   }
   return plan->attentions;
 }

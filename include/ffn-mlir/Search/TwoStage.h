@@ -8,6 +8,7 @@
 #define FFN_MLIR_SEARCH_TWOSTAGE_H
 
 #include "ffn-mlir/Driver/Calibration.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "mlir/IR/BuiltinOps.h"
 
 namespace mlir::ffn {
@@ -39,12 +40,13 @@ struct TwoStageOptions {
 /// The first stage: of every network in a sublayer of @main as many neurons go
 /// as `planTwoStage` says, those with the least mean over samples of the norm
 /// over tokens of what they hand to the down projection; of equal ones the
-/// last. A remark at each network says how many, or why none. Returns the
-/// number of attentions for the second stage. Fails after a diagnostic: a
-/// sparsity that is not reachable (FFN-P112), calibration data, a model that
-/// cannot be compiled.
+/// last. The networks are candidates of `log`, whose remark at each of them
+/// says how many, or why none. Returns the number of attentions for the second
+/// stage. Fails after a diagnostic: a sparsity that is not reachable
+/// (FFN-P112), calibration data, a model that cannot be compiled.
 FailureOr<unsigned> pruneNeurons(ModuleOp module,
-                                 const TwoStageOptions &options);
+                                 const TwoStageOptions &options,
+                                 CandidateLog &log);
 
 } // namespace mlir::ffn
 

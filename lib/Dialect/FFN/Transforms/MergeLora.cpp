@@ -9,6 +9,7 @@
 #include "WeightForms.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -32,6 +33,7 @@ struct MergeLora : mlir::ffn::impl::FFNMergeLoraBase<MergeLora> {
 
   void runOnOperation() override {
     SmallVector<onnx::NodeOp> sums;
+    log.clear();
     getOperation().walk([&](onnx::NodeOp node) {
       if (node.is("Add") && node.getInput(0) && node.getInput(1))
         sums.push_back(node);
@@ -39,17 +41,21 @@ struct MergeLora : mlir::ffn::impl::FFNMergeLoraBase<MergeLora> {
     for (onnx::NodeOp sum : sums)
       for (unsigned i : {0u, 1u})
         if (auto adapter = match(sum.getInput(i), sum.getInput(1 - i))) {
+          log.add(sum, sum, "adapter of " + keyOf(*adapter));
           std::string why = findObstacle(*adapter);
           if (why.empty())
             merge(sum, *adapter);
           else
-            sum.emitRemark("adapter of ")
-                << keyOf(*adapter) << " not merged: " << why;
+            log.kept(sum, sum)
+                << "adapter of " << keyOf(*adapter) << " not merged: " << why;
           break;
         }
+    log.finish();
   }
 
 private:
+  CandidateLog log{"ffn-merge-lora", NumericalClass::Exact};
+
   static std::string keyOf(const Adapter &adapter) {
     StringRef key = getWeightKey(LinearOp(adapter.base).getWeight());
     return key.empty() ? "a weight" : "weight '" + key.str() + "'";
@@ -164,7 +170,8 @@ private:
     rewriter.setInsertionPoint(sum);
     auto merged = LinearOp::create(rewriter, loc, base.getResult().getType(),
                                    base.getInput(), weight, bias);
-    merged.emitRemark("adapter of rank ")
+    log.rewritten(sum, merged)
+        << "adapter of rank "
         << llvm::cast<RankedTensorType>(a.getType()).getDimSize(0)
         << " merged into " << keyOf(adapter);
     rewriter.replaceOp(sum, merged.getResult());

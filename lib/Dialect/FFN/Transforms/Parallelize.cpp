@@ -9,6 +9,7 @@
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Pipelines/Compile.h"
 #include "ffn-mlir/Search/Dependency.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "mlir/Transforms/RegionUtils.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringSet.h"
@@ -47,6 +48,10 @@ struct Unit {
       sublayer->walk([&](FeedForwardOp op) { width += op.getHiddenWidth(); });
     return width;
   }
+  /// Stands for it among the candidates.
+  const void *getSubject() const {
+    return sublayers.front().getAsOpaquePointer();
+  }
   bool isKind(SublayerKind kind) const {
     return llvm::all_of(sublayers, [&](SublayerOp sublayer) {
       return llvm::all_of(sublayer.getAddends(), [&](Attribute addend) {
@@ -76,6 +81,9 @@ struct Parallelize : mlir::ffn::impl::FFNParallelizeBase<Parallelize> {
       return signalPassFailure();
     if (maxLength == 1)
       return;
+    unitsOf.clear();
+    chosen.clear();
+    log.clear();
     SmallVector<Block *> blocks;
     getOperation().walk([&](SublayerOp sublayer) {
       if (!llvm::is_contained(blocks, sublayer->getBlock()))
@@ -87,9 +95,14 @@ struct Parallelize : mlir::ffn::impl::FFNParallelizeBase<Parallelize> {
     if (failed(measure()))
       return signalPassFailure();
     for (auto &[block, units] : unitsOf)
+      for (const Unit &unit : units)
+        if (isCandidate(unit))
+          log.add(unit.getSubject(), unit.sublayers.front(), unit.getName());
+    for (auto &[block, units] : unitsOf)
       choose(units);
     for (ArrayRef<Unit> group : chosen)
       merge(group);
+    log.finish();
   }
 
 private:
@@ -99,6 +112,15 @@ private:
   llvm::MapVector<Block *, SmallVector<Unit>> unitsOf;
   SmallVector<SmallVector<Unit>> chosen;
   std::optional<DependencyMatrix> matrix;
+  CandidateLog log{"ffn-parallelize", NumericalClass::Approximate};
+
+  /// Whether there is an answer about it: in the other modes an attention
+  /// speaks for the network that joins it.
+  bool isCandidate(const Unit &unit) const {
+    return shape == Mode::Blocks ||
+           unit.isKind(shape == Mode::Networks ? SublayerKind::Ffn
+                                               : SublayerKind::Attention);
+  }
 
   InFlightDiagnostic refuse(const llvm::Twine &why) {
     return getOperation().emitError(why + " [FFN-P130]");
@@ -251,9 +273,9 @@ private:
 
   //===--- Choosing -------------------------------------------------------===//
 
-  static void stay(const Unit &unit, const llvm::Twine &why) {
-    SublayerOp(unit.sublayers.back()).emitRemark("'")
-        << unit.getName() << "' not parallelized: " << why;
+  void stay(const Unit &unit, const llvm::Twine &why) {
+    log.kept(unit.getSubject(), SublayerOp(unit.sublayers.back()))
+        << "'" << unit.getName() << "' not parallelized: " << why;
   }
 
   void choose(SmallVector<Unit> &units) {
@@ -426,8 +448,7 @@ private:
     for (size_t begin : begins)
       chosen.emplace_back(ArrayRef(units).slice(begin, size));
     for (auto [i, unit] : llvm::enumerate(units))
-      if (!taken.test(i) &&
-          (shape == Mode::Blocks || unit.isKind(SublayerKind::Attention)))
+      if (!taken.test(i) && isCandidate(unit))
         stay(unit, reasons[i]);
   }
 
@@ -436,9 +457,12 @@ private:
   void merge(ArrayRef<Unit> group) {
     IRRewriter rewriter(&getContext());
     SmallVector<SublayerOp> sublayers;
+    SmallVector<const void *> subjects;
     std::string names;
     double largest = 0;
     for (const Unit &unit : group) {
+      if (isCandidate(unit))
+        subjects.push_back(unit.getSubject());
       names += (names.empty() ? "'" : ", '") + unit.getName() + "'";
       for (const Unit &other : group)
         if (double distance = getDistance(other, unit); distance > largest)
@@ -511,7 +535,8 @@ private:
       rewriter.replaceAllUsesWith(old, extra);
     for (SublayerOp sublayer : llvm::reverse(sublayers))
       rewriter.eraseOp(sublayer);
-    InFlightDiagnostic remark = wide.emitRemark("parallelized ") << names;
+    InFlightDiagnostic remark = log.rewritten(subjects, wide)
+                                << "parallelized " << names;
     if (matrix)
       remark << ", largest distance inside " << formatNumber(largest);
   }

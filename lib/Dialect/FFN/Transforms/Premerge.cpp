@@ -8,6 +8,7 @@
 #include "WeightForms.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "llvm/Support/Format.h"
 
 using namespace mlir;
@@ -30,21 +31,29 @@ struct Premerge : mlir::ffn::impl::FFNPremergeBase<Premerge> {
     if (maxRatio == 0)
       return;
     SmallVector<LinearOp> linears;
-    getOperation().walk([&](LinearOp op) { linears.push_back(op); });
+    log.clear();
+    getOperation().walk([&](LinearOp op) {
+      if (!op.getInput().getDefiningOp<LinearOp>())
+        return;
+      linears.push_back(op);
+      log.add(op, op);
+    });
     // In program order, so that of three factors the first two become one.
     for (LinearOp outer : linears) {
       auto inner = outer.getInput().getDefiningOp<LinearOp>();
-      if (!inner)
-        continue;
       std::string why = findObstacle(inner, outer);
       if (why.empty())
         merge(inner, outer);
       else
-        outer.emitRemark("linear not merged with the one before it: ") << why;
+        log.kept(outer, outer)
+            << "linear not merged with the one before it: " << why;
     }
+    log.finish();
   }
 
 private:
+  CandidateLog log{"ffn-premerge", NumericalClass::Exact};
+
   static int64_t countBits(Value weight) {
     return llvm::cast<RankedTensorType>(weight.getType()).getNumElements() *
            getStoredType(weight).getIntOrFloatBitWidth();
@@ -95,8 +104,9 @@ private:
       bias = MatVecOp::create(rewriter, loc, outer.getWeight(), inner.getBias(),
                               bias);
     auto type = llvm::cast<RankedTensorType>(weight.getType());
-    outer.emitRemark("merged with the linear before it into one of ")
-        << type.getDimSize(0) << "x" << type.getDimSize(1);
+    log.rewritten(outer, outer)
+        << "merged with the linear before it into one of " << type.getDimSize(0)
+        << "x" << type.getDimSize(1);
     rewriter.modifyOpInPlace(outer, [&] {
       outer.getInputMutable().assign(inner.getInput());
       outer.getWeightMutable().assign(weight);

@@ -111,19 +111,19 @@ private:
     options.maxEvaluations = evaluations;
     options.threads = threads;
     options.calibration = {calib, tokenizer, samples, length, seed};
+    options.log = &log;
     if (method == "2ssp" && ratio > 0) {
       if (!(ratio < 1) || count || parameters || flops || latency)
         return emitError(getOperation().getLoc(),
                          "2ssp takes a ratio below 1 and no other budget, or "
                          "another budget for its second stage [FFN-P111]");
       FailureOr<unsigned> attentions = pruneNeurons(
-          getOperation(), {ratio, cpu, threads, options.calibration});
+          getOperation(), {ratio, cpu, threads, options.calibration}, log);
       if (failed(attentions))
         return failure();
       options.count = *attentions;
       options.ratio = 0;
     }
-    options.log = &log;
     FailureOr<SmallVector<std::string>> names =
         selectSublayers(getOperation(), options, [&](SublayerOp sublayer) {
           return explainFixed(sublayer);

@@ -58,6 +58,7 @@ struct Quantize : mlir::ffn::impl::FFNQuantizeBase<Quantize> {
     head = findHead();
     bool done = true;
     log.clear();
+    obstacles.clear();
     getOperation().walk([&](Operation *op) {
       SmallVector<OpOperand *> matrices;
       if (auto linear = llvm::dyn_cast<LinearOp>(op))
@@ -79,6 +80,9 @@ struct Quantize : mlir::ffn::impl::FFNQuantizeBase<Quantize> {
       }
     if (!done)
       return signalPassFailure();
+    for (auto &[subject, obstacle] : obstacles)
+      if (log.isOpen(subject))
+        log.kept(subject, obstacle.first) << obstacle.second;
     log.finish();
     IRRewriter rewriter(&getContext());
     eraseDead(rewriter, replaced.getArrayRef());
@@ -95,6 +99,8 @@ private:
   SmallVector<bool> seen; // by name: whether a weight has it
   Operation *head = nullptr;
   CandidateLog log{"ffn-quantize", NumericalClass::Approximate};
+  /// By weight: the first product that could not have it quantized, and why.
+  llvm::MapVector<const void *, std::pair<Operation *, std::string>> obstacles;
   int64_t bits = 8, width = 0;
   llvm::DenseMap<Value, Value> known;
   llvm::SetVector<Operation *> replaced;
@@ -195,12 +201,10 @@ private:
     std::string name = key.empty() ? "weight" : "weight '" + key.str() + "'";
     const void *subject = weight.getImpl();
     log.add(subject, op, name);
-    // What stays and is read again has had its answer.
-    if (!log.isOpen(subject))
-      return success();
     std::string why = findObstacle(op, weight, key);
     if (!why.empty()) {
-      log.kept(subject, op) << name << " not quantized: " << why;
+      // Another product that reads it may not mind.
+      obstacles.insert({subject, {op, name + " not quantized: " + why}});
       return success();
     }
     OpBuilder builder(getExpressionAnchor(op, weight));
@@ -248,8 +252,10 @@ private:
         return op->emitError(name) << " has no numeric form [FFN-W111]";
       ArrayRef<double> values = block->floats();
       if (!llvm::all_of(values, [](double v) { return std::isfinite(v); })) {
-        log.kept(weight.getImpl(), op)
-            << name << " not quantized: it has values that are not finite";
+        obstacles.insert(
+            {weight.getImpl(),
+             {op, (name + " not quantized: it has values that are not finite")
+                      .str()}});
         return Value();
       }
       for (int64_t at = 0; at < count; at += k)

@@ -9,6 +9,7 @@
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/NeuronView.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/xxhash.h"
 #include <cmath>
@@ -89,10 +90,15 @@ struct RemoveDeadNeurons
     if (!dead && !zero && !duplicates && !linear)
       return;
     SmallVector<FeedForwardOp> networks;
-    getOperation().walk([&](FeedForwardOp op) { networks.push_back(op); });
+    log.clear();
+    getOperation().walk([&](FeedForwardOp op) {
+      networks.push_back(op);
+      log.add(op, op);
+    });
     for (FeedForwardOp network : networks)
       if (failed(visit(network)))
         return signalPassFailure();
+    log.finish();
   }
 
 private:
@@ -106,8 +112,10 @@ private:
   /// Why duplicates cannot be added up.
   std::string unmerged;
 
-  static void stay(FeedForwardOp network, const llvm::Twine &why) {
-    network.emitRemark("no neuron removed: ") << why;
+  CandidateLog log{"ffn-remove-dead-neurons", NumericalClass::Exact};
+
+  void stay(FeedForwardOp network, const llvm::Twine &why) {
+    log.kept(network, network) << "no neuron removed: " << why;
   }
 
   LogicalResult visit(FeedForwardOp network) {
@@ -385,9 +393,9 @@ private:
           stay(op, why);
           return success();
         }
-    InFlightDiagnostic remark = op.emitRemark("removed ")
-                                << neurons.size() - left.size() << " of "
-                                << neurons.size() << " neurons:";
+    InFlightDiagnostic remark = log.rewritten(op, op)
+                                << "removed " << neurons.size() - left.size()
+                                << " of " << neurons.size() << " neurons:";
     StringRef comma = " ";
     auto tell = [&](Fate fate, StringRef what) {
       if (size_t count = collect(fate).size()) {

@@ -10,6 +10,7 @@
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/NeuronView.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include <cmath>
 
 using namespace mlir;
@@ -54,23 +55,26 @@ struct ReparamIdle : mlir::ffn::impl::FFNReparamIdleBase<ReparamIdle> {
   void runOnOperation() override {
     SmallVector<LinearOp> linears;
     getOperation().walk([&](LinearOp op) { linears.push_back(op); });
+    log.clear();
     for (LinearOp down : linears) {
       Match found;
       std::string why;
-      if (!match(down, found, why)) {
-        if (!why.empty())
-          down.emitRemark("idle channels not folded: ") << why;
+      if (match(down, found, why))
+        why = findObstacle(found);
+      else if (why.empty())
         continue;
-      }
-      if (why = findObstacle(found); !why.empty()) {
-        down.emitRemark("idle channels not folded: ") << why;
-        continue;
-      }
-      fold(found);
+      log.add(down, down);
+      if (why.empty())
+        fold(found);
+      else
+        log.kept(down, down) << "idle channels not folded: " << why;
     }
+    log.finish();
   }
 
 private:
+  CandidateLog log{"ffn-reparam-idle", NumericalClass::Exact};
+
   //===--- Matching -------------------------------------------------------===//
 
   static std::optional<SmallVector<double>> readConstant(Value value,
@@ -359,8 +363,8 @@ private:
                          ValueRange{network, result}, {}, 0, onnx::NameHints())
               .getResult(0);
     }
-    down.emitRemark("folded ")
-        << width << " idle channels of " << found.active.size()
+    log.rewritten(down, down)
+        << "folded " << width << " idle channels of " << found.active.size()
         << " into a linear of " << lastDim(down.getResult()) << "x"
         << lastDim(input);
     rewriter.replaceOp(down, result);

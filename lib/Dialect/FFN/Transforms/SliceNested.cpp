@@ -8,6 +8,7 @@
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/NeuronView.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Support/CandidateLog.h"
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/StringMap.h"
 #include <cmath>
@@ -32,12 +33,17 @@ struct SliceNested : mlir::ffn::impl::FFNSliceNestedBase<SliceNested> {
       return signalPassFailure();
     if (named.empty() && width == 0 && share == 1)
       return;
+    log.clear();
+    for (auto &[op, name] : networks)
+      log.add(op, op, name);
     for (auto &[op, name] : networks)
       if (failed(slice(op, name)))
         return signalPassFailure();
+    log.finish();
   }
 
 private:
+  CandidateLog log{"ffn-slice-nested", NumericalClass::Exact};
   llvm::StringMap<int64_t> named;
 
   /// Name of the addend that the network computes; empty if it has none.
@@ -104,8 +110,8 @@ private:
           1, static_cast<int64_t>(std::floor(whole * share + 0.5)));
     }
     auto stay = [&](const llvm::Twine &why) {
-      op.emitRemark("network ")
-          << called << "keeps its " << whole << " neurons: " << why;
+      log.kept(op, op) << "network " << called << "keeps its " << whole
+                       << " neurons: " << why;
       return success();
     };
     if (wanted >= whole)
@@ -125,8 +131,8 @@ private:
         old.push_back(def);
     NeuronView prefix = sliceNeurons(rewriter, view, 0, wanted);
     rewriter.modifyOpInPlace(op, [&] { setNeurons(op, prefix); });
-    op.emitRemark("network ") << called << "cut from " << whole
-                              << " to its first " << wanted << " neurons";
+    log.rewritten(op, op) << "network " << called << "cut from " << whole
+                          << " to its first " << wanted << " neurons";
     eraseDead(rewriter, old);
     return success();
   }
