@@ -86,9 +86,12 @@ def pre_norm():
     return evaluator(threads=1)
 
 
+LEVELS = {"avx512_vnni": "avx512_vnni", "avx512": "avx512f", "avx2_vnni": "avx_vnni", "avx2": "avx2"}
+
+
 def levels():
-    flags = open("/proc/cpuinfo").read()
-    return ["avx2", "avx512"] if " avx512f " in flags else ["avx2"]
+    flags = open("/proc/cpuinfo").read().split()
+    return [level for level, flag in LEVELS.items() if flag in flags]
 
 
 @pytest.mark.parametrize("cpu", levels())
