@@ -208,8 +208,12 @@ class Workplace:
         library = self.folder / f"{graph.stem}-{precision}.so"
         note = library.with_suffix(".json")
         # A tied embedding is read by the lookup too: the head gets a copy in the precision of the row.
-        pipeline = "builtin.module(ffn-raise" + ("" if precision == "f32" else f",ffn-quantize{{type={precision} shared=true}}") + ")"
-        command = [str(BUILD / "bin" / "ffnc"), "compile", str(graph), "-o", str(library), f"--pass-pipeline={pipeline}"]
+        # Rows of activations are rounded as ffnc compile --precision does, and as the engines of the same precision do.
+        quantize = {"f32": "", "bf16": ",ffn-quantize{type=bf16 shared=true}"}.get(
+            precision, f",ffn-quantize{{type={precision} shared=true activations=int8}}")
+        # The latency gate would put the original in the place of what is to be measured.
+        command = [str(BUILD / "bin" / "ffnc"), "compile", str(graph), "-o", str(library), "--gate=off",
+                   f"--pass-pipeline=builtin.module(ffn-raise{quantize})"]
         stamp = [command[3:], *((p.stat().st_mtime_ns, p.stat().st_size) for p in (BUILD / "bin" / "ffnc", *(BUILD / "lib").glob("libffn*")))]
         stamp = hashlib.sha256(repr(stamp).encode()).hexdigest()
         if note.exists() and library.exists() and (known := json.loads(note.read_text()))["stamp"] == stamp:
