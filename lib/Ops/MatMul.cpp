@@ -30,8 +30,8 @@ static FailureOr<std::optional<Dims>> multiply(ShapeContext &ctx,
   if (rightVector)
     right->push_back(DimExpr(1));
   ArrayRef<DimExpr> a = *left, b = *right;
-  if (failed(requireEqual(ctx, a.back(), b[b.size() - 2],
-                          "inner dimensions of the product")))
+  if (failed(requireSame(ctx, a.back(), b[b.size() - 2],
+                         "inner dimensions of the product")))
     return failure();
   FailureOr<Dims> dims = broadcastDims(ctx, a.drop_back(2), b.drop_back(2));
   if (failed(dims))
@@ -101,7 +101,7 @@ static LogicalResult multiplyMatrices(ShapeContext &ctx, unsigned right,
     return dims;
   };
   Dims a = get(0, "transA"), b = get(right, "transB");
-  if (failed(requireEqual(ctx, a[1], b[0], "inner dimensions of the product")))
+  if (failed(requireSame(ctx, a[1], b[0], "inner dimensions of the product")))
     return failure();
   Dims result{a[0], b[1]};
   // The addend broadcasts to the result and never enlarges it.
@@ -111,9 +111,9 @@ static LogicalResult multiplyMatrices(ShapeContext &ctx, unsigned right,
       return ctx.error("I504",
                        "the addend has " + Twine(c.size()) + " dimensions");
     for (auto [i, dim] : llvm::enumerate(llvm::reverse(c)))
-      if (!dim.isConstant(1) &&
-          failed(requireEqual(ctx, dim, result[1 - i],
-                              "dimension of the addend and of the product")))
+      if (failed(
+              requireBroadcastTo(ctx, dim, result[1 - i],
+                                 "dimension of the addend and of the product")))
         return failure();
   }
   setOutput(ctx, 0, std::move(result), type);
@@ -216,7 +216,7 @@ static LogicalResult multiplyByBlocks(ShapeContext &ctx) {
   if (!ctx.input(0).dims)
     return success();
   Dims dims = *ctx.input(0).dims;
-  if (failed(requireEqual(ctx, dims.back(), k, "last dimension and K")))
+  if (failed(requireSame(ctx, dims.back(), k, "last dimension and K")))
     return failure();
   dims.back() = DimExpr(n);
   setOutput(ctx, 0, std::move(dims));

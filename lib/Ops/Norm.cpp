@@ -21,10 +21,9 @@ static LogicalResult checkScale(ShapeContext &ctx, unsigned i, int64_t axis) {
                                  " dimensions, the normalised one has " +
                                  Twine(input.rank()));
   for (auto [a, b] : llvm::zip(llvm::reverse(*scale.dims), llvm::reverse(tail)))
-    if (!a.isConstant(1) &&
-        failed(requireEqual(ctx, a, b,
-                            "dimension of input " + Twine(i) +
-                                " and of the normalised input")))
+    if (failed(requireBroadcastTo(ctx, a, b,
+                                  "dimension of input " + Twine(i) +
+                                      " and of the normalised input")))
       return failure();
   return success();
 }
@@ -61,8 +60,8 @@ static LogicalResult checkChannels(ShapeContext &ctx, unsigned last) {
     if (failed(requireRank(ctx, i, 1)))
       return failure();
     if (input.dims && ctx.input(i).dims &&
-        failed(requireEqual(ctx, (*input.dims)[1], ctx.input(i).dims->front(),
-                            "channels of input 0 and of input " + Twine(i))))
+        failed(requireSame(ctx, (*input.dims)[1], ctx.input(i).dims->front(),
+                           "channels of input 0 and of input " + Twine(i))))
       return failure();
   }
   return success();

@@ -1,10 +1,12 @@
 """Sizes that only a run knows: what does not fit ends in an error before any memory is touched."""
+import json
 import re
+import subprocess
 
 import numpy as np
 import onnx
 import pytest
-from artefact import Model, RunError, compile_model
+from artefact import BUILD, Model, RunError, compile_model
 from onnx import TensorProto, helper, numpy_helper
 
 F, node = TensorProto.FLOAT, helper.make_node
@@ -22,16 +24,21 @@ MASKED = ATTENTION + [node("Add", ["t", "m"], ["u"]), node("Softmax", ["u"], ["p
 QUERY, KEYS = {"q": ["b", 4, "s", 8]}, {"k": ["b", 4, "t", 8]}
 SCALE = {"c": np.float32(0.3)}
 FIT = {"q": rand(2, 4, 3, 8), "k": rand(2, 4, 5, 8), "v": rand(2, 4, 5, 8)}
+# A width that an input alone has is fixed by the weights; twice a width is known in the run.
+TWICE = [node("Concat", ["h", "h"], ["x"], axis=1)]
 MASK = {"m": ["mb", "mh", "ms", "mt"]}
 # name: nodes, inputs, shape of y, weights, a feed that fits, changes that do not.
 CASES = {
-    "matmul": ([node("MatMul", ["x", "w"], ["y"])], {"x": ["a", "k"]}, ["a", 2], {"w": rand(7, 2)}, {"x": rand(3, 7)}, [{"x": rand(3, k)} for k in (0, 1, 6, 8)]),
-    "gemm": ([node("Gemm", ["x", "w", "c"], ["y"], transB=1)], {"x": ["a", None]}, ["a", 64], {"w": rand(64, 16), "c": rand(64)}, {"x": rand(3, 16)},
-             [{"x": rand(3, k)} for k in (15, 17)]),
-    "network": ([node("MatMul", ["x", "u"], ["p"]), node("Relu", ["p"], ["r"]), node("MatMul", ["r", "d"], ["o"]), node("Add", ["x", "o"], ["y"])], {"x": ["a", "k"]},
-                ["a", "k"], {"u": rand(16, 64), "d": rand(64, 16)}, {"x": rand(3, 16)}, [{"x": rand(3, k)} for k in (1, 15, 17)]),
-    "norm": ([node("LayerNormalization", ["x", "g", "h"], ["y"], axis=-1)], {"x": ["a", "k"]}, ["a", "k"], {"g": rand(7), "h": rand(7)}, {"x": rand(3, 7)},
-             [{"x": rand(3, k)} for k in (1, 6, 9)]),
+    "matmul": (TWICE + [node("MatMul", ["x", "w"], ["y"])], {"h": ["a", "k"]}, ["a", 2], {"w": rand(6, 2)}, {"h": rand(3, 3)},
+               [{"h": rand(3, k)} for k in (0, 1, 2, 4)]),
+    "gemm": (TWICE + [node("Gemm", ["x", "w", "c"], ["y"], transB=1)], {"h": ["a", None]}, ["a", 64], {"w": rand(64, 16), "c": rand(64)}, {"h": rand(3, 8)},
+             [{"h": rand(3, k)} for k in (7, 9)]),
+    "product of inputs": ([node("MatMul", ["x", "w"], ["y"])], {"x": ["a", "k"], "w": ["j", 2]}, ["a", 2], {}, {"x": rand(3, 7), "w": rand(7, 2)},
+                          [{"x": rand(3, k)} for k in (0, 1, 6, 8)]),
+    "network": (TWICE + [node("MatMul", ["x", "u"], ["p"]), node("Relu", ["p"], ["r"]), node("MatMul", ["r", "d"], ["o"]), node("Add", ["x", "o"], ["y"])], {"h": ["a", "k"]},
+                ["a", "j"], {"u": rand(16, 64), "d": rand(64, 16)}, {"h": rand(3, 8)}, [{"h": rand(3, k)} for k in (1, 7, 9)]),
+    "norm": (TWICE + [node("LayerNormalization", ["x", "g", "b"], ["y"], axis=-1)], {"h": ["a", "k"]}, ["a", "j"], {"g": rand(6), "b": rand(6)}, {"h": rand(3, 3)},
+             [{"h": rand(3, k)} for k in (1, 2, 5)]),
     "keys and values": (PLAIN, {**QUERY, **KEYS, "v": ["b", 4, "u", 8]}, ["b", 4, "s", 8], SCALE, FIT, [{"v": rand(2, 4, n, 8)} for n in (0, 1, 4, 6)]),
     "head size": (PLAIN, {"q": ["b", 4, "s", "d"], "k": ["b", 4, "t", "e"], "v": ["b", 4, "t", 8]}, ["b", 4, "s", 8], SCALE, FIT, [{"k": rand(2, 4, 5, 7)}]),
     "mask": (MASKED, {**QUERY, **KEYS, "v": ["b", 4, "t", 8], **MASK}, ["b", 4, "s", 8], SCALE, {**FIT, "m": rand(2, 1, 3, 5)},
@@ -58,6 +65,37 @@ def test_what_does_not_fit(name, kernels, tmp_path):
         assert nodes[int(index)].output[0] == label and nodes[int(index)].op_type == kind
     # The session is as good as before.
     assert model.run(feed)[0].tobytes() == first.tobytes()
+
+
+def test_weights_fix_the_width_of_an_input(tmp_path):
+    """The signature and the file say the size, a run with another one is refused before it starts."""
+    graph = helper.make_graph([node("Relu", ["x"], ["r"]), node("MatMul", ["r", "w"], ["y"])], "g",
+                              [helper.make_tensor_value_info(name, F, dims) for name, dims in {"x": ["a", "b", "k"], "z": ["k"]}.items()],
+                              [helper.make_tensor_value_info("y", F, ["a", "b", 5]), helper.make_tensor_value_info("z", F, ["k"])],
+                              [numpy_helper.from_array(rand(12, 5), "w")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    done = compile_model(tmp_path / "m.onnx", tmp_path / "m.so")
+    assert done.returncode == 0, done.stderr
+    for file in ("m.onnx", "m.so"):
+        told = subprocess.run([BUILD / "bin" / "ffnc", "inspect", tmp_path / file, "--json"], capture_output=True, check=True)
+        inputs, outputs = (json.loads(told.stdout)[key] for key in ("inputs", "outputs"))
+        assert [value["dims"] for value in inputs] == [["a", "b", 12], [12]] and outputs[1]["dims"] == [12], file
+    model = Model(tmp_path / "m.so")
+    assert model.run({"x": rand(2, 3, 12), "z": rand(12)})[0].shape == (2, 3, 5)
+    for feed, text in (({"x": rand(2, 3, 11), "z": rand(12)}, "input 'x': dimension 2 is 11, expected 12"),
+                       ({"x": rand(2, 3, 12), "z": rand(1)}, "input 'z': dimension 0 is 1, expected 12")):
+        with pytest.raises(RunError, match=text):
+            model.run(feed)
+
+
+def test_weights_that_ask_for_two_widths_name_both_nodes(tmp_path):
+    graph = helper.make_graph([node("MatMul", ["x", "w"], ["y"], name="first"), node("MatMul", ["x", "v"], ["z"], name="second")], "g",
+                              [helper.make_tensor_value_info("x", F, ["a", "k"])], [helper.make_tensor_value_info(name, F, None) for name in "yz"],
+                              [numpy_helper.from_array(rand(12, 5), "w"), numpy_helper.from_array(rand(11, 5), "v")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx")
+    done = compile_model(tmp_path / "m.onnx", tmp_path / "m.so")
+    assert done.returncode != 0 and re.search("'second'.* size 'k' has to be 11 here, and 12 at .*'first'.*FFN-I504", done.stderr), done.stderr
+    assert not (tmp_path / "m.so").exists()
 
 
 def test_dims_without_names_are_independent(tmp_path):

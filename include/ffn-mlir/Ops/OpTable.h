@@ -234,6 +234,11 @@ public:
   virtual void setOutput(unsigned i, SymValue value) = 0;
   /// A size nobody can know before run time (NonZero, Unique).
   virtual DimExpr freshSymbol() = 0;
+  /// States that the node fails at run time unless the two sizes are equal: a
+  /// size of an input of the function that must be a constant is that constant
+  /// from then on. Nodes in subgraphs, which may never run, state nothing. I504
+  /// when another node asked for another constant.
+  virtual LogicalResult unify(const DimExpr &a, const DimExpr &b) = 0;
   /// Analysed value of any SSA value (for subgraph ops).
   virtual const SymValue &valueOf(Value value) = 0;
   /// Analyses a subgraph of the node with these block arguments; afterwards
@@ -277,9 +282,11 @@ class SymbolicShapeAnalysis {
 public:
   /// Runs over the operation (func or module). With `refine`, types in the IR
   /// are updated with what was found (unknown types become ranked, `?` become
-  /// static), in functions that hold onnx and ffn operations only: others tie
-  /// types together. Argument types stay. Fails after a diagnostic on a
-  /// contradiction.
+  /// static), in functions that hold onnx and ffn operations only and that
+  /// nobody calls: others tie types together. A dim of an argument becomes
+  /// static, in its type and in `ffn.dims`, where nodes that always run leave
+  /// it only one size (`ShapeContext::unify`); argument types stay otherwise.
+  /// Fails after a diagnostic on a contradiction.
   static FailureOr<SymbolicShapeAnalysis> run(Operation *root, bool refine);
 
   /// Unknown value when nothing is known.

@@ -39,6 +39,15 @@ LogicalResult requireRank(ShapeContext &ctx, unsigned i, int64_t rank);
 /// I504 when two sizes are known to differ; `what` names them.
 LogicalResult requireEqual(ShapeContext &ctx, const DimExpr &a,
                            const DimExpr &b, const Twine &what);
+/// As `requireEqual`, for sizes of which none may be 1 instead (no broadcast)
+/// and none is excused when a tensor is empty: one that is not known yet is the
+/// other one.
+LogicalResult requireSame(ShapeContext &ctx, const DimExpr &a, const DimExpr &b,
+                          const Twine &what);
+/// For a size `part` that broadcasts to `whole` and never enlarges it: I504
+/// unless it may be 1 or equal.
+LogicalResult requireBroadcastTo(ShapeContext &ctx, const DimExpr &part,
+                                 const DimExpr &whole, const Twine &what);
 /// The better known of two sizes that must agree.
 DimExpr meet(const DimExpr &a, const DimExpr &b);
 

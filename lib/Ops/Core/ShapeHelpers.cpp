@@ -148,6 +148,21 @@ LogicalResult ffn::requireEqual(ShapeContext &ctx, const DimExpr &a,
                    what + ": " + Twine(*x) + " and " + Twine(*y) + " differ");
 }
 
+LogicalResult ffn::requireSame(ShapeContext &ctx, const DimExpr &a,
+                               const DimExpr &b, const Twine &what) {
+  return failure(failed(requireEqual(ctx, a, b, what)) ||
+                 failed(ctx.unify(a, b)));
+}
+
+LogicalResult ffn::requireBroadcastTo(ShapeContext &ctx, const DimExpr &part,
+                                      const DimExpr &whole, const Twine &what) {
+  if (part.isConstant(1))
+    return success();
+  // A part that is not known yet may turn out to be 1.
+  return part.getConstant() ? requireSame(ctx, part, whole, what)
+                            : requireEqual(ctx, part, whole, what);
+}
+
 FailureOr<int64_t> ffn::normalizeAxis(ShapeContext &ctx, int64_t axis,
                                       int64_t rank) {
   if (axis < -rank || axis >= rank)

@@ -94,20 +94,38 @@ public:
   /// it. `what` names the value in messages.
   LogicalResult commit(Value value, SymValue computed, const Twine &what,
                        function_ref<InFlightDiagnostic()> emitError);
+  LogicalResult unify(onnx::NodeOp node, const DimExpr &a, const DimExpr &b);
+  /// True the first time: a function may be walked more than once.
+  bool mayWarn(Operation *op) { return warned.insert(op).second; }
 
 private:
   LogicalResult runFunction(func::FuncOp function);
+  LogicalResult walkFunction(func::FuncOp function);
   LogicalResult runBlock(Block &block);
   LogicalResult visit(Operation *op);
   LogicalResult visitNode(onnx::NodeOp node);
-  void seedArguments(func::FuncOp function);
+  LogicalResult seedArguments(func::FuncOp function);
+  DimExpr applyFixed(const DimExpr &dim);
+  void refineSignature(func::FuncOp function);
   LogicalResult checkReturn(func::FuncOp function);
   void refineTypes(func::FuncOp function);
   bool isRefinable(func::FuncOp function);
 
   bool refine;
+  /// Whether the types of the function may change.
+  bool mayRefine = false;
   uint64_t nextFresh = 0;
   llvm::StringSet<> entryNames;
+  /// Symbols in the sizes of the arguments, unnamed ones too; none of a
+  /// function whose arguments have to stay as they are.
+  llvm::StringSet<> fixable;
+  /// Symbols that can have one size only, and the node that says so.
+  struct FixedSize {
+    int64_t size;
+    onnx::NodeOp node;
+  };
+  llvm::StringMap<FixedSize> fixed;
+  DenseSet<Operation *> warned;
   /// Operators that are functions of the module: "domain::name".
   llvm::StringSet<> localFunctions;
 };
@@ -128,6 +146,9 @@ public:
       outputs[i] = std::move(value);
   }
   DimExpr freshSymbol() override { return walker.fresh(); }
+  LogicalResult unify(const DimExpr &a, const DimExpr &b) override {
+    return walker.unify(node, a, b);
+  }
   const SymValue &valueOf(Value value) override {
     return walker.impl.lookup(value);
   }
@@ -283,7 +304,8 @@ static bool isConditional(onnx::NodeOp node) {
 
 /// Runs a shape function on a node that may never run: shapes that do not fit
 /// are a warning there, and the outputs stay as they are declared.
-static LogicalResult runLeniently(NodeContext &ctx, ShapeFn shape) {
+static LogicalResult runLeniently(NodeContext &ctx, ShapeFn shape,
+                                  bool mayWarn) {
   constexpr StringLiteral code = "[FFN-I504]";
   SmallVector<std::string> errors;
   bool isMismatch = true;
@@ -307,7 +329,8 @@ static LogicalResult runLeniently(NodeContext &ctx, ShapeFn shape) {
       continue;
     }
     error.consume_back(code);
-    ctx.node->emitWarning(error) << "in a branch of If [FFN-I504W]";
+    if (mayWarn)
+      ctx.node->emitWarning(error) << "in a branch of If [FFN-I504W]";
   }
   if (!isMismatch)
     return failure();
@@ -327,7 +350,8 @@ LogicalResult Walker::visitNode(onnx::NodeOp node) {
       localFunctions.contains((node.getDomain() + "::" + node.getOp()).str());
   if (!isTemplate && !isCall) {
     if (ShapeFn shape = OpTable::get().lookup(node).shape) {
-      if (failed(isConditional(node) ? runLeniently(ctx, shape) : shape(ctx)))
+      if (failed(isConditional(node) ? runLeniently(ctx, shape, mayWarn(node))
+                                     : shape(ctx)))
         return failure();
     } else {
       for (Region &region : node.getGraphs())
@@ -424,7 +448,40 @@ static DimExpr getNamedDim(ArrayAttr names, size_t i) {
   return {};
 }
 
-void Walker::seedArguments(func::FuncOp function) {
+LogicalResult Walker::unify(onnx::NodeOp node, const DimExpr &a,
+                            const DimExpr &b) {
+  if (regionDepth > 0)
+    return success();
+  std::optional<int64_t> size = a.getConstant();
+  std::optional<std::string> symbol = b.getSymbol();
+  if (!size || !symbol) {
+    size = b.getConstant();
+    symbol = a.getSymbol();
+  }
+  if (!size || !symbol || !fixable.contains(*symbol))
+    return success();
+  auto [it, isNew] = fixed.try_emplace(*symbol, FixedSize{*size, node});
+  FixedSize &known = it->second;
+  if (isNew || known.size == *size)
+    return success();
+  return node->emitError() << node.describe() << ": size '" << *symbol
+                           << "' has to be " << *size << " here, and "
+                           << known.size << " at " << known.node.describe()
+                           << " [FFN-I504]";
+}
+
+DimExpr Walker::applyFixed(const DimExpr &dim) {
+  if (fixed.empty())
+    return dim;
+  return dim.substitute([&](StringRef name) -> std::optional<DimExpr> {
+    auto it = fixed.find(name);
+    if (it == fixed.end())
+      return std::nullopt;
+    return DimExpr(it->second.size);
+  });
+}
+
+LogicalResult Walker::seedArguments(func::FuncOp function) {
   entryNames.clear();
   nextFresh = 0;
   unsigned count = function.getNumArguments();
@@ -443,9 +500,17 @@ void Walker::seedArguments(func::FuncOp function) {
           dim = getNamedDim(names, d);
         if (!dim.isKnown())
           dim = fresh();
+        dim = applyFixed(dim);
+        if (dim.getConstant().value_or(0) < 0)
+          return function.emitError()
+                 << "input " << i << " has dimension " << d << " of size "
+                 << *dim.getConstant() << " [FFN-I202]";
+        if (mayRefine)
+          dim.forEachSymbol([&](StringRef name) { fixable.insert(name); });
       }
     impl.set(argument, std::move(seed));
   }
+  return success();
 }
 
 LogicalResult Walker::checkReturn(func::FuncOp function) {
@@ -475,10 +540,9 @@ LogicalResult Walker::checkReturn(func::FuncOp function) {
   return success();
 }
 
-LogicalResult Walker::runFunction(func::FuncOp function) {
-  if (function.isExternal())
-    return success();
-  seedArguments(function);
+LogicalResult Walker::walkFunction(func::FuncOp function) {
+  if (failed(seedArguments(function)))
+    return failure();
   for (Block &block : function.getBody()) {
     if (!block.isEntryBlock())
       for (BlockArgument argument : block.getArguments())
@@ -488,10 +552,30 @@ LogicalResult Walker::runFunction(func::FuncOp function) {
     if (failed(runBlock(block)))
       return failure();
   }
-  if (failed(checkReturn(function)))
-    return failure();
-  if (refine && isRefinable(function))
+  return checkReturn(function);
+}
+
+LogicalResult Walker::runFunction(func::FuncOp function) {
+  if (function.isExternal())
+    return success();
+  // Callers hold the types of a function that they call.
+  mayRefine = refine && isRefinable(function) &&
+              SymbolTable::symbolKnownUseEmpty(function,
+                                               function->getParentOp());
+  fixed.clear();
+  // Every walk but the last finds a size for one more symbol.
+  size_t known;
+  do {
+    known = fixed.size();
+    fixable.clear();
+    if (failed(walkFunction(function)))
+      return failure();
+  } while (fixed.size() != known);
+  if (mayRefine) {
+    if (!fixed.empty())
+      refineSignature(function);
     refineTypes(function);
+  }
   return success();
 }
 
@@ -552,6 +636,37 @@ static Type getRefinedType(Value value, const SymValue &sym) {
                                ranked ? ranked.getEncoding() : Attribute());
 }
 
+/// Writes the sizes that nodes fix into the types of the arguments and into
+/// the names of the dims of arguments and results.
+void Walker::refineSignature(func::FuncOp function) {
+  Builder builder(function.getContext());
+  auto getNames = [&](ArrayAttr names, Type type) {
+    SmallVector<Attribute> result(names.begin(), names.end());
+    auto tensor = dyn_cast<RankedTensorType>(type);
+    for (auto [d, name] : llvm::enumerate(result)) {
+      std::optional<int64_t> size =
+          applyFixed(getNamedDim(names, d)).getConstant();
+      if (tensor && static_cast<int64_t>(d) < tensor.getRank() &&
+          !tensor.isDynamicDim(d))
+        size = tensor.getDimSize(d);
+      if (isa<StringAttr>(name) && size)
+        name = builder.getI64IntegerAttr(*size);
+    }
+    return builder.getArrayAttr(result);
+  };
+  for (BlockArgument argument : function.getArguments()) {
+    unsigned i = argument.getArgNumber();
+    if (Type type = getRefinedType(argument, impl.lookup(argument)))
+      argument.setType(type);
+    if (auto names = function.getArgAttrOfType<ArrayAttr>(i, kDimsAttr))
+      function.setArgAttr(i, kDimsAttr, getNames(names, argument.getType()));
+  }
+  for (unsigned i = 0; i < function.getNumResults(); ++i)
+    if (auto names = function.getResultAttrOfType<ArrayAttr>(i, kDimsAttr))
+      function.setResultAttr(i, kDimsAttr,
+                             getNames(names, function.getResultTypes()[i]));
+}
+
 void Walker::refineTypes(func::FuncOp function) {
   auto refineValue = [&](Value value) {
     if (Type type = getRefinedType(value, impl.lookup(value)))
@@ -570,9 +685,9 @@ void Walker::refineTypes(func::FuncOp function) {
     });
   auto ret = dyn_cast<func::ReturnOp>(function.getBody().front().back());
   if (ret)
-    function.setFunctionType(
-        FunctionType::get(function.getContext(), function.getArgumentTypes(),
-                          llvm::to_vector(ret.getOperandTypes())));
+    function.setFunctionType(FunctionType::get(
+        function.getContext(), function.getBody().getArgumentTypes(),
+        llvm::to_vector(ret.getOperandTypes())));
 }
 
 FailureOr<SymbolicShapeAnalysis> SymbolicShapeAnalysis::run(Operation *root,
