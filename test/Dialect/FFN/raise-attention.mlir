@@ -138,3 +138,62 @@ func.func @causal_with_past(%q: tensor<2x8x5x16xf32>, %k: tensor<2x8x7x16xf32>, 
   %y = onnx.node "Attention" v23 (%q, %k, %v) {is_causal = 1 : si64} : (tensor<2x8x5x16xf32>, tensor<2x8x7x16xf32>, tensor<2x8x7x16xf32>) -> tensor<2x8x5x16xf32>
   return %y : tensor<2x8x5x16xf32>
 }
+
+// -----
+
+// Rank 3, no heads or heads in the batch: one head is put in and taken out.
+// CHECK-LABEL: func.func @rank_three
+func.func @rank_three(%q: tensor<?x5x16xf32> {ffn.dims = ["n", 5, 16]}, %k: tensor<?x7x16xf32> {ffn.dims = ["n", 7, 16]}, %v: tensor<?x7x4xf32> {ffn.dims = ["n", 7, 4]}, %m: tensor<?x1x7xf32> {ffn.dims = ["n", 1, 7]}) -> tensor<?x5x4xf32> {
+  %s = ffn.weight dense<0.25> : tensor<f32>
+  // CHECK: %[[AXIS:.*]] = ffn.weight dense<1> : tensor<1xi64>
+  // CHECK-DAG: %[[Q:.*]] = onnx.node "Unsqueeze" v13 (%arg0, %{{.*}}) : (tensor<?x5x16xf32>, tensor<1xi64>) -> tensor<?x1x5x16xf32>
+  // CHECK-DAG: %[[K:.*]] = onnx.node "Unsqueeze" v13 (%arg1, %{{.*}}) : (tensor<?x7x16xf32>, tensor<1xi64>) -> tensor<?x1x7x16xf32>
+  // CHECK-DAG: %[[V:.*]] = onnx.node "Unsqueeze" v13 (%arg2, %{{.*}}) : (tensor<?x7x4xf32>, tensor<1xi64>) -> tensor<?x1x7x4xf32>
+  // CHECK-DAG: %[[M:.*]] = onnx.node "Unsqueeze" v13 (%arg3, %{{.*}}) : (tensor<?x1x7xf32>, tensor<1xi64>) -> tensor<?x1x1x7xf32>
+  // CHECK: %[[A:.*]] = ffn.attention %[[Q]], %[[K]], %[[V]] mask %[[M]] : tensor<?x1x1x7xf32> scale 2.500000e-01
+  // CHECK: %[[Y:.*]] = onnx.node "Squeeze" v13 (%[[A]], %{{.*}}) : (tensor<?x1x5x4xf32>, tensor<1xi64>) -> tensor<?x5x4xf32>
+  // CHECK: return %[[Y]]
+  %t = onnx.node "Transpose" v13 (%k) {perm = array<i64: 0, 2, 1>} : (tensor<?x7x16xf32>) -> tensor<?x16x7xf32>
+  %p = onnx.node "MatMul" v13 (%q, %t) : (tensor<?x5x16xf32>, tensor<?x16x7xf32>) -> tensor<?x5x7xf32>
+  %d = onnx.node "Mul" v14 (%p, %s) : (tensor<?x5x7xf32>, tensor<f32>) -> tensor<?x5x7xf32>
+  %a = onnx.node "Add" v14 (%d, %m) : (tensor<?x5x7xf32>, tensor<?x1x7xf32>) -> tensor<?x5x7xf32>
+  %w = onnx.node "Softmax" v13 (%a) {axis = -1 : si64} : (tensor<?x5x7xf32>) -> tensor<?x5x7xf32>
+  %y = onnx.node "MatMul" v13 (%w, %v) : (tensor<?x5x7xf32>, tensor<?x7x4xf32>) -> tensor<?x5x4xf32>
+  return %y : tensor<?x5x4xf32>
+}
+
+// -----
+
+// A vector mask stays as it is; before opset 13 axes are an attribute.
+module attributes {onnx.model = {opset_imports = {ai.onnx = 12 : i64}}} {
+  // CHECK-LABEL: func.func @rank_three_old
+  func.func @rank_three_old(%q: tensor<2x5x16xf32>, %k: tensor<2x16x7xf32>, %v: tensor<2x7x4xf32>, %m: tensor<7xf32>) -> tensor<2x5x4xf32> {
+    // CHECK: %[[K:.*]] = onnx.node "Transpose" v1 (%arg1) {perm = array<i64: 0, 2, 1>} : (tensor<2x16x7xf32>) -> tensor<2x7x16xf32>
+    // CHECK: onnx.node "Unsqueeze" v11 (%[[K]]) {axes = array<i64: 1>}
+    // CHECK: ffn.attention %{{.*}} mask %arg3 : tensor<7xf32> scale 1.0
+    // CHECK: onnx.node "Squeeze" v11 (%{{.*}}) {axes = array<i64: 1>}
+    %p = onnx.node "MatMul" v9 (%q, %k) : (tensor<2x5x16xf32>, tensor<2x16x7xf32>) -> tensor<2x5x7xf32>
+    %a = onnx.node "Add" v7 (%p, %m) : (tensor<2x5x7xf32>, tensor<7xf32>) -> tensor<2x5x7xf32>
+    %w = onnx.node "Softmax" v11 (%a) {axis = -1 : si64} : (tensor<2x5x7xf32>) -> tensor<2x5x7xf32>
+    %y = onnx.node "MatMul" v9 (%w, %v) : (tensor<2x5x7xf32>, tensor<2x7x4xf32>) -> tensor<2x5x4xf32>
+    return %y : tensor<2x5x4xf32>
+  }
+}
+
+// -----
+
+// One key for the whole batch, and batches that may differ.
+// CHECK-LABEL: func.func @rank_three_misses
+func.func @rank_three_misses(%q: tensor<2x5x16xf32>, %k: tensor<16x7xf32>, %v: tensor<2x7x4xf32>,
+                             %j: tensor<?x16x7xf32>, %u: tensor<?x7x4xf32>) -> (tensor<2x5x4xf32>, tensor<?x5x4xf32>) {
+  // CHECK-NOT: ffn.attention
+  %p = onnx.node "MatMul" v13 (%q, %k) : (tensor<2x5x16xf32>, tensor<16x7xf32>) -> tensor<2x5x7xf32>
+  %w = onnx.node "Softmax" v13 (%p) {axis = -1 : si64} : (tensor<2x5x7xf32>) -> tensor<2x5x7xf32>
+  // expected-remark @below {{near miss: attention at node (MatMul): query and key are not of one rank}}
+  %y = onnx.node "MatMul" v13 (%w, %v) : (tensor<2x5x7xf32>, tensor<2x7x4xf32>) -> tensor<2x5x4xf32>
+  %r = onnx.node "MatMul" v13 (%q, %j) : (tensor<2x5x16xf32>, tensor<?x16x7xf32>) -> tensor<?x5x7xf32>
+  %x = onnx.node "Softmax" v13 (%r) {axis = -1 : si64} : (tensor<?x5x7xf32>) -> tensor<?x5x7xf32>
+  // expected-remark @below {{near miss: attention at node (MatMul): the batches of query and value may differ}}
+  %z = onnx.node "MatMul" v13 (%x, %u) : (tensor<?x5x7xf32>, tensor<?x7x4xf32>) -> tensor<?x5x4xf32>
+  return %y, %z : tensor<2x5x4xf32>, tensor<?x5x4xf32>
+}

@@ -114,3 +114,41 @@ func.func @matrix_bias(%x: tensor<3x4xf32>) -> tensor<3x8xf32> {
   %y = onnx.node "Gemm" v13 (%x, %w, %b) : (tensor<3x4xf32>, tensor<4x8xf32>, tensor<3x8xf32>) -> tensor<3x8xf32> names ["g", "y"]
   return %y : tensor<3x8xf32>
 }
+
+// -----
+
+// Tensordot of TensorFlow: the bias comes behind the reshapes.
+// CHECK-LABEL: func.func @tensordot
+func.func @tensordot(%x: tensor<?x7x4xf32>, %s: tensor<2xi64>, %t: tensor<3xi64>) -> tensor<?x7x8xf32> {
+  %w = ffn.weight dense<1.0> : tensor<4x8xf32>
+  %b = ffn.weight dense<2.0> : tensor<8xf32>
+  %r = onnx.node "Reshape" v14 (%x, %s) : (tensor<?x7x4xf32>, tensor<2xi64>) -> tensor<?x4xf32>
+  %g = onnx.node "MatMul" v13 (%r, %w) : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32>
+  // CHECK-NOT: onnx.node
+  // CHECK: ffn.linear %arg0, %{{.*}} bias %{{.*}} -> tensor<?x7x8xf32>
+  %y = onnx.node "Reshape" v14 (%g, %t) : (tensor<?x8xf32>, tensor<3xi64>) -> tensor<?x7x8xf32>
+  %z = onnx.node "Add" v14 (%b, %y) : (tensor<8xf32>, tensor<?x7x8xf32>) -> tensor<?x7x8xf32>
+  return %z : tensor<?x7x8xf32>
+}
+
+// -----
+
+// Reshapes that mix the width with the rows, on either side of the product,
+// and rows that are not those there were before it.
+// CHECK-LABEL: func.func @tensordot_misses
+func.func @tensordot_misses(%x: tensor<6x8xf32>, %y: tensor<3x2x4xf32>, %s: tensor<2xi64>, %t: tensor<3xi64>)
+    -> (tensor<6x2x8xf32>, tensor<6x2x4xf32>, tensor<2x3x8xf32>) {
+  %w = ffn.weight dense<1.0> : tensor<4x8xf32>
+  // CHECK-COUNT-2: Reshape
+  // CHECK: Reshape
+  // CHECK: Reshape
+  %0 = onnx.node "Reshape" v14 (%x, %s) : (tensor<6x8xf32>, tensor<2xi64>) -> tensor<12x4xf32>
+  %1 = onnx.node "MatMul" v13 (%0, %w) : (tensor<12x4xf32>, tensor<4x8xf32>) -> tensor<12x8xf32>
+  %2 = onnx.node "Reshape" v14 (%1, %t) : (tensor<12x8xf32>, tensor<3xi64>) -> tensor<6x2x8xf32>
+  %3 = onnx.node "Reshape" v14 (%y, %s) : (tensor<3x2x4xf32>, tensor<2xi64>) -> tensor<6x4xf32>
+  %4 = onnx.node "MatMul" v13 (%3, %w) : (tensor<6x4xf32>, tensor<4x8xf32>) -> tensor<6x8xf32>
+  %5 = onnx.node "Reshape" v14 (%4, %t) : (tensor<6x8xf32>, tensor<3xi64>) -> tensor<6x2x4xf32>
+  // expected-remark @below {{near miss: linear at node (Reshape): it is not known that the reshape restores the shape before the product}}
+  %6 = onnx.node "Reshape" v14 (%4, %t) : (tensor<6x8xf32>, tensor<3xi64>) -> tensor<2x3x8xf32>
+  return %2, %5, %6 : tensor<6x2x8xf32>, tensor<6x2x4xf32>, tensor<2x3x8xf32>
+}

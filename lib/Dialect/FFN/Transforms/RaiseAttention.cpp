@@ -148,6 +148,26 @@ Value Raiser::stripRepeatedHeads(Value value) {
   return source;
 }
 
+NodeOp Raiser::createHeadsNode(Location loc, StringRef op, Type type,
+                               Value value) {
+  if (opset < 13)
+    return createNode(loc, op, type, value, intsAttr(rewriter, "axes", {1}));
+  Value axes = WeightOp::create(
+      rewriter, loc,
+      llvm::cast<TypedAttr>(llvm::cast<Attribute>(DenseElementsAttr::get(
+          RankedTensorType::get({1}, rewriter.getI64Type()),
+          ArrayRef<int64_t>{1}))));
+  return createNode(loc, op, type, {value, axes});
+}
+
+Value Raiser::insertHeads(Location loc, Value value) {
+  auto type = llvm::cast<RankedTensorType>(value.getType());
+  SmallVector<int64_t> shape(type.getShape());
+  shape.insert(shape.begin() + 1, 1);
+  return createHeadsNode(loc, "Unsqueeze", type.clone(shape), value)
+      .getResult(0);
+}
+
 bool Raiser::raiseAttentionCore(NodeOp matmul) {
   Value probabilities = matmul.getInput(0), value = matmul.getInput(1);
   OpSet pattern;
@@ -184,13 +204,15 @@ bool Raiser::raiseAttentionCore(NodeOp matmul) {
     return miss("the softmax is not of q k^T, scaled and masked");
   NodeOp product = scores.product;
   RankedTensorType productType = floatTensor(product.getResult(0));
-  if (probabilityType.getRank() != 4 || valueType.getRank() != 4 ||
-      result.getRank() != 4 || !productType || productType.getRank() != 4)
-    return miss("query, key and value are not of rank 4");
+  // Without heads, or with heads folded into the batch, there are three dims.
+  int64_t rank = probabilityType.getRank();
+  if ((rank != 3 && rank != 4) || valueType.getRank() != rank ||
+      result.getRank() != rank || !productType || productType.getRank() != rank)
+    return miss("query, key and value are not of rank 3 or 4");
   if (productType != probabilityType)
     return miss("the mask changes the shape of the scores");
   if (scores.mask &&
-      (!floatTensor(scores.mask) || floatTensor(scores.mask).getRank() > 4 ||
+      (!floatTensor(scores.mask) || floatTensor(scores.mask).getRank() > rank ||
        floatTensor(scores.mask).getElementType() !=
            productType.getElementType()))
     return miss("the type of the mask does not fit the scores");
@@ -199,7 +221,7 @@ bool Raiser::raiseAttentionCore(NodeOp matmul) {
         llvm::dyn_cast<RankedTensorType>(scores.where.getInputs()[0].getType());
     RankedTensorType fill =
         floatTensor(scores.where.getInput(scores.fillWhenTrue ? 1 : 2));
-    if (!condition || condition.getRank() > 4 || !fill ||
+    if (!condition || condition.getRank() > rank || !fill ||
         fill.getRank() > condition.getRank())
       return miss("the type of the mask does not fit the scores");
   }
@@ -224,33 +246,35 @@ bool Raiser::raiseAttentionCore(NodeOp matmul) {
   Value query = stripScale(product.getInput(0), scale);
   Value key = stripScale(product.getInput(1), scale);
   RankedTensorType queryType = floatTensor(query), keyType = floatTensor(key);
-  if (!queryType || queryType.getRank() != 4 || !keyType ||
-      keyType.getRank() != 4)
-    return miss("query and key are not of rank 4");
-  int64_t heads = queryType.getDimSize(1);
+  if (!queryType || queryType.getRank() != rank || !keyType ||
+      keyType.getRank() != rank)
+    return miss("query and key are not of one rank");
+  int64_t heads = rank == 3 ? 1 : queryType.getDimSize(1);
   if (ShapedType::isDynamic(heads) || heads < 1)
     return miss("the number of heads is not static");
 
-  // The key as [B, G, T, D]: through the transposition that made it [.., D, T].
+  // The key as [.., T, D]: through the transposition that made it [.., D, T].
   std::optional<SmallVector<int64_t>> newPerm;
   if (!keyIsPlain) {
     NodeOp transpose = definedBy(key, "Transpose");
     auto perm = transpose ? transpose.getInts("perm") : std::nullopt;
-    if (perm && *perm == ArrayRef<int64_t>{0, 1, 3, 2}) {
+    SmallVector<int64_t> swapped = llvm::to_vector(llvm::seq<int64_t>(rank));
+    std::swap(swapped[rank - 1], swapped[rank - 2]);
+    if (perm && *perm == ArrayRef<int64_t>(swapped)) {
       key = transpose.getInput(0);
     } else if (perm && *perm == ArrayRef<int64_t>{0, 2, 3, 1}) {
       key = transpose.getInput(0);
       newPerm = SmallVector<int64_t>{0, 2, 1, 3};
     } else {
-      newPerm = SmallVector<int64_t>{0, 1, 3, 2};
+      newPerm = swapped;
     }
   }
   keyType = floatTensor(key);
-  if (!keyType || keyType.getRank() != 4)
-    return miss("query and key are not of rank 4");
+  if (!keyType || keyType.getRank() != rank)
+    return miss("query and key are not of one rank");
   SmallVector<int64_t> keyShape(keyType.getShape());
   if (newPerm)
-    for (unsigned i = 0; i < 4; ++i)
+    for (int64_t i = 0; i < rank; ++i)
       keyShape[i] = keyType.getDimSize((*newPerm)[i]);
   else if (Value groupedKey = stripRepeatedHeads(key))
     if (Value groupedValue = stripRepeatedHeads(value);
@@ -261,14 +285,15 @@ bool Raiser::raiseAttentionCore(NodeOp matmul) {
       keyShape = llvm::to_vector(floatTensor(key).getShape());
       valueType = floatTensor(value);
     }
-  int64_t groups = keyShape[1];
+  int64_t groups = rank == 3 ? 1 : keyShape[1];
   if (ShapedType::isDynamic(groups) || groups < 1 || heads % groups != 0)
     return miss("the number of key heads is not static or does not divide the "
                 "number of heads");
-  if (valueType.getDimSize(1) != groups || result.getDimSize(1) != heads ||
-      queryType.getDimSize(3) != keyShape[3] ||
-      ShapedType::isDynamic(keyShape[3]) ||
-      result.getDimSize(3) != valueType.getDimSize(3) ||
+  int64_t size = queryType.getShape().back();
+  if ((rank == 4 &&
+       (valueType.getDimSize(1) != groups || result.getDimSize(1) != heads)) ||
+      size != keyShape.back() || ShapedType::isDynamic(size) ||
+      result.getShape().back() != valueType.getShape().back() ||
       queryType.getElementType() != valueType.getElementType() ||
       keyType.getElementType() != valueType.getElementType() ||
       result.getElementType() != valueType.getElementType())
@@ -300,6 +325,22 @@ bool Raiser::raiseAttentionCore(NodeOp matmul) {
                       scores.fillWhenTrue ? ValueRange{condition, fill, zero}
                                           : ValueRange{condition, zero, fill})
                .getResult(0);
+  }
+  if (rank == 3) {
+    query = insertHeads(loc, query);
+    key = insertHeads(loc, key);
+    value = insertHeads(loc, value);
+    if (mask && llvm::cast<RankedTensorType>(mask.getType()).getRank() == 3)
+      mask = insertHeads(loc, mask);
+    SmallVector<int64_t> shape(result.getShape());
+    shape.insert(shape.begin() + 1, 1);
+    auto attention = AttentionOp::create(
+        rewriter, loc, result.clone(shape), query, key, value, mask,
+        llvm::APFloat(scale), /*causal=*/false);
+    replace(matmul,
+            createHeadsNode(loc, "Squeeze", result, attention.getResult())
+                .getResults());
+    return true;
   }
   auto attention =
       AttentionOp::create(rewriter, loc, result, query, key, value, mask,

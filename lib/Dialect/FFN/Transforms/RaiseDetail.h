@@ -173,7 +173,7 @@ private:
   void expandBiasActivation(onnx::NodeOp node);
   bool raiseMatMul(onnx::NodeOp node);
   bool raiseGemm(onnx::NodeOp node);
-  void absorbBias(LinearOp linear);
+  bool absorbBias(LinearOp linear);
   void absorbReshapes(LinearOp linear);
 
   // RaiseFeedForward.cpp
@@ -184,6 +184,11 @@ private:
   bool raiseAttentionCore(onnx::NodeOp matmul);
   void raiseAttentionOp(onnx::NodeOp node);
   Value stripRepeatedHeads(Value value);
+  /// `op` (Unsqueeze or Squeeze) of dim 1, the one for heads.
+  onnx::NodeOp createHeadsNode(Location loc, StringRef op, Type type,
+                               Value value);
+  /// [B, S, D] as [B, 1, S, D].
+  Value insertHeads(Location loc, Value value);
 
   // RaiseSublayer.cpp
   struct Candidate;

@@ -76,7 +76,9 @@ bool Raiser::raiseMatMul(NodeOp node) {
   auto linear = LinearOp::create(rewriter, locationOf(node), result, input,
                                  expression, Value());
   replace(node, linear.getResult());
-  absorbBias(linear);
+  // TensorFlow adds the bias behind the reshapes.
+  if (!absorbBias(linear))
+    absorbReshapes(linear);
   return true;
 }
 
@@ -118,26 +120,26 @@ bool Raiser::raiseGemm(NodeOp node) {
   auto linear = LinearOp::create(rewriter, locationOf(node), result, input,
                                  expression, vector);
   replace(node, linear.getResult());
-  if (!vector)
-    absorbBias(linear);
-  absorbReshapes(linear);
+  if (vector || !absorbBias(linear))
+    absorbReshapes(linear);
   return true;
 }
 
-void Raiser::absorbBias(LinearOp linear) {
+/// True if a linear with bias took the place of `linear`, which may be gone.
+bool Raiser::absorbBias(LinearOp linear) {
   if (linear.getBias() || !linear.getResult().hasOneUse())
-    return;
+    return false;
   auto add = llvm::dyn_cast<NodeOp>(*linear.getResult().user_begin());
   auto type = llvm::cast<RankedTensorType>(linear.getResult().getType());
   if (!add || !add.is("Add") || add->getBlock() != linear->getBlock() ||
       add.getInputs().size() != 2 || add.getResult(0).getType() != type)
-    return;
+    return false;
   Value other = add.getInput(add.getInput(0) == linear.getResult() ? 1 : 0);
   int64_t out = type.getShape().back();
   if (!other || !floatTensor(other) ||
       !isVectorConstant(other, out, /*orScalar=*/true) ||
       floatTensor(other).getElementType() != type.getElementType())
-    return;
+    return false;
   Value bias = getVector(other, out);
   rewriter.setInsertionPoint(add);
   auto biased = LinearOp::create(rewriter, linear.getLoc(), type,
@@ -147,6 +149,7 @@ void Raiser::absorbBias(LinearOp linear) {
     rewriter.eraseOp(linear);
   // The reshapes around it see the sum.
   absorbReshapes(biased);
+  return true;
 }
 
 /// Whether two types agree in all dims but the last, or in all but one of
