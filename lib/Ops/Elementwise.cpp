@@ -304,6 +304,19 @@ static LogicalResult shapeBitCast(ShapeContext &ctx) {
 
 static LogicalResult shapeClip(ShapeContext &ctx) {
   const SymValue &input = ctx.input(0);
+  for (unsigned i : {1u, 2u}) {
+    const SymValue &bound = ctx.input(i);
+    if (!bound.dims || bound.dims->empty())
+      continue;
+    // Exporters write vectors of one element too.
+    if (bound.rank() > 1)
+      return ctx.error("I504", "bound " + Twine(i) + " is no scalar but has " +
+                                   Twine(bound.rank()) + " dimensions");
+    if (failed(
+            requireSame(ctx, bound.dims->front(), 1,
+                        "elements of bound " + Twine(i) + " and of a scalar")))
+      return failure();
+  }
   SymValue result(Type(), input.dims);
   auto bound = [&](unsigned i, bool &known) -> std::optional<DimExpr> {
     if (!ctx.hasInput(i))

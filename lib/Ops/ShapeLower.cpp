@@ -322,7 +322,12 @@ static LogicalResult lowerSplit(LowerContext &ctx) {
       parts.push_back(staticSize(
           ctx, std::max<int64_t>(0, std::min(each, *size - each * i))));
   } else {
-    return ctx.unsupported("the split axis has no static size");
+    for (unsigned i = 0; i < count; ++i) {
+      std::optional<Sizes> sizes = ctx.outputSizes(i);
+      if (!sizes)
+        return ctx.unsupported("the size of the split axis is not known");
+      parts.push_back((*sizes)[*axis]);
+    }
   }
   if (parts.size() != count)
     return ctx.unsupported("its split sizes do not match its outputs");
@@ -335,6 +340,13 @@ static LogicalResult lowerSplit(LowerContext &ctx) {
         sizeValue(ctx, from[*axis]));
     ctx.check(same, LowerScope::CheckKind::Shape);
   }
+  // A negative part would let the sum fit and others reach beyond the tensor.
+  for (OpFoldResult part : parts)
+    if (auto size = llvm::dyn_cast<Value>(part))
+      ctx.check(arith::CmpIOp::create(ctx.builder, ctx.loc,
+                                      arith::CmpIPredicate::sge, size,
+                                      constantIndex(ctx, 0)),
+                LowerScope::CheckKind::Shape);
   Sizes offsets(rank, staticSize(ctx, 0)), strides(rank, staticSize(ctx, 1));
   for (unsigned i = 0; i < count; ++i) {
     Sizes sizes = from;
@@ -362,6 +374,9 @@ static Value clampBound(LowerContext &ctx, OpFoldResult bound, Value size,
                  : size;
   return arith::MinSIOp::create(b, ctx.loc, v, high);
 }
+
+/// Longer than any axis of a tensor in memory.
+static constexpr int64_t kLongestStep = int64_t(1) << 48;
 
 static LogicalResult lowerSlice(LowerContext &ctx) {
   Value input = refineType(ctx, ctx.input(0));
@@ -408,14 +423,17 @@ static LogicalResult lowerSlice(LowerContext &ctx) {
   Sizes offsets(rank, staticSize(ctx, 0)), strides(rank, staticSize(ctx, 1));
   Sizes sizes = from;
   std::optional<Sizes> known = ctx.outputSizes(0);
-  bool backwards = false;
+  bool isGathered = false;
   OpBuilder &b = ctx.builder;
   for (size_t i = 0; i < starts.size(); ++i) {
     std::optional<int64_t> axis = positiveAxis(axes[i], rank);
     std::optional<int64_t> step =
         steps.empty() ? 1 : getConstantIntValue(steps[i]);
-    if (!axis || !step || *step == 0 || *step == INT64_MIN)
+    if (!axis || !step || *step == 0)
       return ctx.unsupported("its axes or steps are not valid constants");
+    // No axis is that long: the same elements, and nothing overflows.
+    step = std::clamp<int64_t>(*step, -kLongestStep, kLongestStep);
+    isGathered |= *step < 0 || *step == kLongestStep;
     std::optional<int64_t> cs = getConstantIntValue(starts[i]),
                            ce = getConstantIntValue(ends[i]),
                            cn = getConstantIntValue(from[*axis]);
@@ -431,19 +449,18 @@ static LogicalResult lowerSlice(LowerContext &ctx) {
         e = std::clamp<int64_t>(e, 0, n);
         count = e > s ? (e - s - 1) / *step + 1 : 0;
       } else {
-        s = std::clamp<int64_t>(s, -1, n - 1);
+        s = std::min(std::max<int64_t>(s, 0), n - 1);
         e = std::clamp<int64_t>(e, -1, n - 1);
         count = s > e ? (s - e - 1) / -*step + 1 : 0;
       }
       offsets[*axis] = staticSize(ctx, count ? s : 0);
       sizes[*axis] = staticSize(ctx, count);
       strides[*axis] = staticSize(ctx, *step);
-      backwards |= *step < 0;
       continue;
     }
     Value n = sizeValue(ctx, from[*axis]);
     bool forward = *step > 0;
-    Value s = clampBound(ctx, starts[i], n, forward ? 0 : -1, forward ? 0 : -1);
+    Value s = clampBound(ctx, starts[i], n, 0, forward ? 0 : -1);
     Value e = clampBound(ctx, ends[i], n, forward ? 0 : -1, forward ? 0 : -1);
     // INT64_MIN as an end is "before the first element".
     Value length = forward ? arith::SubIOp::create(b, ctx.loc, e, s)
@@ -463,13 +480,13 @@ static LogicalResult lowerSlice(LowerContext &ctx) {
     offsets[*axis] = cs == 0 && forward ? staticSize(ctx, 0) : OpFoldResult(s);
     sizes[*axis] = size;
     strides[*axis] = staticSize(ctx, *step);
-    backwards |= !forward;
   }
-  if (!backwards) {
+  if (!isGathered) {
     ctx.results[0] = extractSlice(ctx, input, offsets, sizes, strides);
     return success();
   }
-  // Negative strides are no slice of upstream's: read element by element.
+  // Negative strides are no slice of upstream's, and long ones overflow when
+  // they are multiplied by the size of a row: read element by element.
   ctx.results[0] =
       generate(ctx, sizes, elementOf(input),
                [&](OpBuilder &b, Location loc, ValueRange at) -> Value {

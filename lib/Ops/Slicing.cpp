@@ -237,14 +237,22 @@ static DimExpr clampPosition(const DimExpr &position, const DimExpr &size) {
   return {};
 }
 
+/// Elements of a range of `length` with a step, which may be negative.
+static DimExpr countSteps(const DimExpr &length, int64_t step) {
+  if (step >= kEndless || step <= -kEndless)
+    return DimExpr::min(length, 1);
+  step = std::abs(step);
+  return step == 1 ? length : length.ceilDiv(step);
+}
+
 static DimExpr sliceSymbolic(const DimExpr &size, const DimExpr &start,
                              const DimExpr &end, int64_t step) {
   std::optional<int64_t> first = start.getConstant(), last = end.getConstant();
   if (step < 0) {
     // Only the whole axis reversed is understood.
-    bool whole = step == -1 && first && last && *last <= -kEndless &&
+    bool whole = first && last && *last <= -kEndless &&
                  (*first == -1 || *first >= kEndless);
-    return whole ? size : DimExpr();
+    return whole ? countSteps(size, step) : DimExpr();
   }
   DimExpr from = clampPosition(start, size), to = clampPosition(end, size);
   DimExpr length;
@@ -260,7 +268,7 @@ static DimExpr sliceSymbolic(const DimExpr &size, const DimExpr &start,
       length = DimExpr::max(DimExpr(*last) - *first, 0);
   } else
     length = DimExpr::max(to - from, 0);
-  return step == 1 ? length : length.ceilDiv(step);
+  return countSteps(length, step);
 }
 
 /// Slices the axes of input 0.
