@@ -7,6 +7,7 @@
 #include "ffn-mlir/Conversion/ModelToLinalg.h"
 #include "NodeContext.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
+#include "ffn-mlir/Ops/LocalFunctions.h"
 #include "ffn-mlir/Support/CodedError.h"
 #include "ffn-mlir/Support/WeightEval.h"
 #include "ffn-mlir/Support/WeightStore.h"
@@ -44,6 +45,8 @@ private:
   LogicalResult
   reportLateOutput(unsigned i, StringRef name, Value output, const Twine &what,
                    llvm::function_ref<bool(const SymValue &)> isLate);
+  LogicalResult reportTypeOf(unsigned i, StringRef name, Value output,
+                             Type element);
   void buildEntry();
   Value argumentBuffer(int64_t index, MemRefType type,
                        ArrayRef<OpFoldResult> sizes);
@@ -129,6 +132,8 @@ LogicalResult ModelLowering::nameDims() {
 }
 
 LogicalResult ModelLowering::prepareSource() {
+  if (failed(inlineLocalFunctions(*source)))
+    return failure();
   sourceMain = source->lookupSymbol<func::FuncOp>("main");
   if (!sourceMain || sourceMain.isExternal() ||
       !llvm::hasSingleElement(sourceMain.getBody()))
@@ -231,6 +236,13 @@ LogicalResult ModelLowering::reportLateOutput(
     at = *source;
   }
   Operation *origin = at.getDefiningOp();
+  // What the analysis cannot follow need not be late at all.
+  if (auto node = llvm::dyn_cast_if_present<onnx::NodeOp>(origin);
+      node && !OpTable::get().lookup(node).shape)
+    return reportUnsupported(
+        node, what + " of output " + Twine(i) + " " + quoteName(name) +
+                  " cannot be computed from those of the inputs of this "
+                  "operator, and the model does not declare it");
   InFlightDiagnostic diag =
       emitError(origin ? origin->getLoc() : sourceMain.getLoc());
   diag << (origin ? scope.locate(origin) : scope.graph) << ": because of ";
@@ -246,6 +258,33 @@ LogicalResult ModelLowering::reportLateOutput(
                        "constant or a size of an input (Shape), declare the "
                        "size in the model, or end the model before the node";
   return diag;
+}
+
+/// [FFN-C101] for output `i`, at the node that first makes its element type,
+/// which has no native form.
+LogicalResult ModelLowering::reportTypeOf(unsigned i, StringRef name,
+                                          Value output, Type element) {
+  Value at = output;
+  auto hasType = [&](Value value) {
+    return analysis->lookup(value).elementType == element;
+  };
+  onnx::NodeOp origin;
+  while (auto node = at.getDefiningOp<onnx::NodeOp>()) {
+    origin = node;
+    auto source = llvm::find_if(node.getInputs(), hasType);
+    if (source == node.getInputs().end())
+      break;
+    at = *source;
+  }
+  std::string why;
+  llvm::raw_string_ostream(why)
+      << "output " << i << " " << quoteName(name) << " has elements of type "
+      << element
+      << ", which have no native form: only bool, integers, f16, bf16, f32 and "
+         "f64 have";
+  if (origin)
+    return reportUnsupported(origin, why);
+  return sourceMain.emitError() << scope.graph << ": " << why << " [FFN-C102]";
 }
 
 LogicalResult ModelLowering::readSignature() {
@@ -288,6 +327,8 @@ LogicalResult ModelLowering::readSignature() {
     std::optional<DescriptorType> described;
     if (element && convertElementType(element))
       described = getDescriptorType(element);
+    if (!described && element)
+      return reportTypeOf(i, port.name, value, element);
     if (!described)
       return reportLateOutput(i, port.name, value, "its element type",
                               [](const SymValue &v) { return !v.elementType; });

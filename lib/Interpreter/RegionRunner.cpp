@@ -16,31 +16,6 @@ using namespace mlir::ffn;
 // Functions
 //===----------------------------------------------------------------------===//
 
-static std::string functionKey(StringRef domain, StringRef name,
-                               StringRef overload) {
-  return (Twine(domain == "ai.onnx" ? "" : domain) + "::" + name + ":" +
-          overload)
-      .str();
-}
-
-FunctionMap mlir::ffn::collectFunctions(ModuleOp module) {
-  FunctionMap functions;
-  for (auto function : module.getOps<onnx::FunctionOp>())
-    functions.try_emplace(functionKey(function.getDomain(), function.getName(),
-                                      function.getOverload()),
-                          function);
-  return functions;
-}
-
-onnx::FunctionOp mlir::ffn::lookupFunction(const FunctionMap &functions,
-                                           onnx::NodeOp node) {
-  if (functions.empty())
-    return {};
-  auto overload = node->getAttrOfType<StringAttr>("onnx.overload");
-  return functions.lookup(functionKey(node.getDomain(), node.getOp(),
-                                      overload ? overload.getValue() : ""));
-}
-
 namespace {
 /// A call of a model-local function or of a func.func.
 class CallRunner : public RegionRunner {

@@ -14,6 +14,7 @@
 #define FFN_MLIR_LIB_INTERPRETER_REGIONRUNNER_H
 
 #include "ffn-mlir/Interpreter/Interpreter.h"
+#include "ffn-mlir/Ops/LocalFunctions.h"
 #include "mlir/IR/Region.h"
 
 namespace mlir::ffn {
@@ -34,13 +35,6 @@ public:
   virtual LogicalResult step(MutableArrayRef<EvalValue> results,
                              Next &next) = 0;
 };
-
-/// Local functions of a model by "domain::name:overload".
-using FunctionMap = llvm::StringMap<onnx::FunctionOp>;
-FunctionMap collectFunctions(ModuleOp module);
-/// The local function that a node calls, or null.
-onnx::FunctionOp lookupFunction(const FunctionMap &functions,
-                                onnx::NodeOp node);
 
 /// The runner of an operation with regions or a callee; null for any other
 /// operation.

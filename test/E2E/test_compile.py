@@ -165,6 +165,53 @@ def test_unsupported_operator_is_one_error(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["g.onnx"]
 
 
+@pytest.mark.parametrize("kind, name", [(TensorProto.STRING, "string"), (TensorProto.FLOAT8E4M3FN, "f8E4M3FN"), (TensorProto.FLOAT8E5M2, "f8E5M2")])
+def test_type_without_native_form_is_no_matter_of_shapes(kind, name, tmp_path):
+    """The node that makes the type is named, whatever passes it on to the output."""
+    for nodes in ([helper.make_node("Cast", ["x"], ["y"], name="c0", to=kind)],
+                  [helper.make_node("Cast", ["x"], ["h"], name="c0", to=kind), helper.make_node("Reshape", ["h", "to"], ["y"])],
+                  [helper.make_node("Cast", ["x"], ["h"], name="c0", to=kind), helper.make_node("Cast", ["h"], ["y"], name="c1", to=F)]):
+        output = F if len(nodes) == 2 and nodes[1].op_type == "Cast" else kind
+        model = save(tmp_path / "g.onnx", nodes, [("x", F, ["n"])], [("y", output, ["n"])], [constant("to", np.int64([-1]))], opset=19)
+        done = compile_model(model, tmp_path / "g.so")
+        assert done.returncode == 1 and done.stderr.count("error:") == 1 and "[FFN-C101]" in done.stderr, done.stderr
+        for part in ("'c0'", "operator Cast version", "tensor<?xf32>", "note:", "native form"):
+            assert part in done.stderr
+        assert len(nodes) > 1 or name in done.stderr
+
+
+def test_attention_needs_no_declared_output(tmp_path):
+    """Of rank 4 it is compiled; of rank 3 the node is named, and what stands in the way is no shape."""
+    for rank, attrs in ((4, {}), (3, {"q_num_heads": 4, "kv_num_heads": 2})):
+        shapes = {"q": ["b", 4, "s", 8], "k": ["b", 2, "t", 8], "v": ["b", 2, "t", 6]} if rank == 4 else {"q": ["b", "s", 32], "k": ["b", "t", 16], "v": ["b", "t", 12]}
+        graph = helper.make_graph([helper.make_node("Attention", ["q", "k", "v"], ["y"], name="a0", **attrs)], "g",
+                                  [helper.make_tensor_value_info(key, F, shape) for key, shape in shapes.items()], [helper.make_tensor_value_info("y", F, None)])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), tmp_path / "g.onnx")
+        done = compile_model(tmp_path / "g.onnx", tmp_path / "g.so")
+        if rank == 4:
+            assert done.returncode == 0, done.stderr
+            generator = np.random.default_rng(3)
+            sizes = {"b": 2, "s": 3, "t": 5}
+            feeds = {key: generator.standard_normal([sizes.get(dim, dim) for dim in shape]).astype(np.float32) for key, shape in shapes.items()}
+            y = Model(tmp_path / "g.so").run(feeds)[0]
+            q, k, v = (feeds[key].astype(np.float64) for key in "qkv")
+            scores = np.exp(q @ k.repeat(2, axis=1).swapaxes(2, 3) / np.sqrt(8))
+            assert error_of(y, (scores / scores.sum(-1, keepdims=True) @ v.repeat(2, axis=1)).astype(np.float32)) <= 2.0**-20
+        else:
+            assert done.returncode == 1 and done.stderr.count("error:") == 1, done.stderr
+            for part in ("'a0'", "operator Attention version 23", "tensor<?x?x32xf32>", "[FFN-C101]", "note:"):
+                assert part in done.stderr
+
+
+def test_operator_whose_result_nobody_knows(tmp_path):
+    """An operator of no known meaning and no declared result is the cause, not the shape."""
+    graph = helper.make_graph([helper.make_node("Det", ["x"], ["y"], name="d0")], "g", [helper.make_tensor_value_info("x", F, ["n", 3, 3])],
+                              [helper.make_tensor_value_info("y", F, None)])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "g.onnx")
+    done = compile_model(tmp_path / "g.onnx", tmp_path / "g.so")
+    assert done.returncode == 1 and "'d0'" in done.stderr and "[FFN-C101]" in done.stderr
+
+
 def test_indices_of_a_run_are_checked(tmp_path):
     table = np.arange(12, dtype=np.float32).reshape(4, 3)
     save(tmp_path / "g.onnx", [helper.make_node("Gather", ["t", "i"], ["y"])], [("i", I, ["n"])], [("y", F, ["n", 3])],

@@ -7,6 +7,7 @@
 #include "NodeUtils.h"
 #include "RaiseDetail.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
+#include "ffn-mlir/Ops/LocalFunctions.h"
 #include "mlir/IR/Diagnostics.h"
 
 using namespace mlir;
@@ -225,6 +226,10 @@ struct Raise : mlir::ffn::impl::FFNRaiseBase<Raise> {
         sawError |= diag.getSeverity() == DiagnosticSeverity::Error;
         return failure();
       });
+      // Networks stand in local functions where an exporter makes one of each
+      // layer.
+      if (failed(inlineLocalFunctions(getOperation())))
+        return signalPassFailure();
       Raiser raiser(getOperation(), remarks);
       for (auto func : getOperation().getOps<func::FuncOp>())
         if (!func.isExternal())

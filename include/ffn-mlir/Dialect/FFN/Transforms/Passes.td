@@ -16,7 +16,8 @@ def FFNRaise : Pass<"ffn-raise", "::mlir::ModuleOp"> {
     that means the same, by structure alone: no name of a model or of a node is
     looked at, except to name a sublayer. Constants are looked through, also
     those behind `Identity`, `Cast`, `Transpose` and `Reshape`. Bodies of `If`,
-    `Loop` and `Scan` are raised too.
+    `Loop` and `Scan` are raised too. Calls of local functions are expanded
+    first.
 
     **Pre-conditions.** Shapes are inferred: a value of unknown type is never
     part of a match.
