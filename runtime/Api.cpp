@@ -21,6 +21,7 @@ struct ffn_session {
   /// One entry for each kernel of the model; null until asked for.
   KernelTime *profile;
   bool profiling;
+  uint64_t appended; // bytes, of the last run
   /// Memref descriptors of the arguments and pointers to them.
   int64_t *descriptors;
   void **args;
@@ -136,9 +137,10 @@ struct Range {
   const char *begin, *end;
 };
 
-/// Checks memory of a tensor whose shape is right; gives its bytes.
+/// Checks memory of a tensor whose shape is right; gives its bytes. Where
+/// `padded`, the strides may leave room between rows.
 static ffn_status checkMemory(const char *kind, const Value &value,
-                              const ffn_tensor &t, Range &range) {
+                              const ffn_tensor &t, bool padded, Range &range) {
   const char *name = value.info.name;
   if (t.device.device_type != 1)
     return fail(FFN_E_DEVICE, "%s '%.80s': not in host memory [FFN-R405]", kind,
@@ -162,14 +164,23 @@ static ffn_status checkMemory(const char *kind, const Value &value,
   if (t.strides) {
     int64_t stride = 1;
     for (int32_t d = t.ndim - 1; d >= 0; --d) {
-      if (t.shape[d] != 1 && t.strides[d] != stride)
+      bool last = d == t.ndim - 1;
+      if (t.shape[d] != 1 &&
+          (padded && !last ? t.strides[d] < stride : t.strides[d] != stride))
         return fail(FFN_E_LAYOUT,
                     "%s '%.80s': not row-major contiguous (stride of dimension "
-                    "%d is %lld, expected %lld) [FFN-R406]",
+                    "%d is %lld, expected %lld%s) [FFN-R406]",
                     kind, name, d, static_cast<long long>(t.strides[d]),
-                    static_cast<long long>(stride));
-      stride *= t.shape[d];
+                    static_cast<long long>(stride),
+                    padded && !last ? " or more" : "");
+      if (padded && t.shape[d] != 1)
+        stride = t.strides[d];
+      if (__builtin_mul_overflow(stride, t.shape[d], &stride) ||
+          stride > int64_t(1) << 46)
+        return fail(FFN_E_SIZE, "%s '%.80s': size overflows [FFN-R404]", kind,
+                    name);
     }
+    bytes = static_cast<uint64_t>(stride) * elementBytes;
   }
   uintptr_t first = reinterpret_cast<uintptr_t>(t.data), last;
   if (__builtin_add_overflow(first, t.byte_offset, &first) ||
@@ -188,16 +199,48 @@ static ffn_status checkMemory(const char *kind, const Value &value,
   return FFN_OK;
 }
 
+/// The pair that the value belongs to; null for most.
+static const Append *findAppend(bool isInput, uint32_t index) {
+  const Model &model = getModel();
+  for (uint32_t i = 0; i < model.numAppends; ++i)
+    if ((isInput ? model.appends[i].input : model.appends[i].output) == index)
+      return model.appends + i;
+  return nullptr;
+}
+
+/// Whether tensor `y` begins where `x` does and goes on with the same strides,
+/// so that x is the first part of y.
+static bool isInPlace(const ffn_tensor &x, const ffn_tensor &y, const Range &a,
+                      const Range &b) {
+  if (a.begin != b.begin)
+    return false;
+  int64_t stride = 1, other = 1;
+  for (int32_t d = x.ndim - 1; d >= 0; --d) {
+    if (x.strides && x.shape[d] > 1)
+      stride = x.strides[d];
+    if (y.strides && y.shape[d] > 1)
+      other = y.strides[d];
+    if (x.shape[d] > 1 && stride != other)
+      return false;
+    stride *= x.shape[d];
+    other *= y.shape[d];
+  }
+  return true;
+}
+
 static bool overlap(const Range &a, const Range &b) {
   return a.begin < b.end && b.begin < a.end;
 }
 
+/// `strides`: null where contiguous.
 static int64_t *fillDescriptor(int64_t *words, const void *data, int32_t rank,
-                               const int64_t *shape) {
+                               const int64_t *shape, const int64_t *strides) {
   words[0] = words[1] = reinterpret_cast<intptr_t>(data);
   words[2] = 0;
   int64_t stride = 1;
   for (int32_t d = rank - 1; d >= 0; --d) {
+    if (strides && shape[d] > 1)
+      stride = strides[d];
     words[3 + d] = shape[d];
     words[3 + rank + d] = stride;
     stride *= shape[d] ? shape[d] : 1;
@@ -344,29 +387,36 @@ static ffn_status runLocked(ffn_session *session, const ffn_tensor *inputs,
   void **args = session->args;
   for (uint32_t i = 0; i < numInputs; ++i) {
     Range range;
-    if (ffn_status status =
-            checkMemory("input", model.inputs[i], inputs[i], range))
+    if (ffn_status status = checkMemory("input", model.inputs[i], inputs[i],
+                                        findAppend(/*isInput=*/true, i), range))
       return status;
     *args++ = words;
-    words = fillDescriptor(words, range.begin, inputs[i].ndim, inputs[i].shape);
+    words = fillDescriptor(words, range.begin, inputs[i].ndim, inputs[i].shape,
+                           inputs[i].strides);
   }
   for (uint32_t i = 0; i < numOutputs; ++i) {
     Range range, other;
+    const Append *append = findAppend(/*isInput=*/false, i);
     if (ffn_status status = checkForm("output", model.outputs[i], outputs[i]))
       return status;
     if (ffn_status status =
             checkSymbols("output", model.outputs[i], outputs[i], symbols))
       return status;
     if (ffn_status status =
-            checkMemory("output", model.outputs[i], outputs[i], range))
+            checkMemory("output", model.outputs[i], outputs[i], append, range))
       return status;
     for (uint32_t j = 0; j < numInputs + i; ++j) {
       bool isInput = j < numInputs;
       const ffn_tensor &tensor = isInput ? inputs[j] : outputs[j - numInputs];
       const Value &value =
           isInput ? model.inputs[j] : model.outputs[j - numInputs];
-      if (ffn_status status = checkMemory("tensor", value, tensor, other))
+      if (ffn_status status = checkMemory(
+              "tensor", value, tensor,
+              findAppend(isInput, isInput ? j : j - numInputs), other))
         return status;
+      if (isInput && append && append->input == j &&
+          isInPlace(tensor, outputs[i], other, range))
+        continue;
       if (overlap(range, other))
         return fail(FFN_E_OVERLAP,
                     "output '%.80s' overlaps %s '%.80s' [FFN-R407]",
@@ -374,20 +424,20 @@ static ffn_status runLocked(ffn_session *session, const ffn_tensor *inputs,
                     value.info.name);
     }
     *args++ = words;
-    words =
-        fillDescriptor(words, range.begin, outputs[i].ndim, outputs[i].shape);
+    words = fillDescriptor(words, range.begin, outputs[i].ndim,
+                           outputs[i].shape, outputs[i].strides);
   }
   int64_t weightBytes = static_cast<int64_t>(model.info.weight_bytes);
   *args = words;
-  fillDescriptor(words, model.weights, 1, &weightBytes);
+  fillDescriptor(words, model.weights, 1, &weightBytes, nullptr);
 
   // The host's rounding and denormal modes must not change results, nor ours
   // the host's.
   unsigned modes = _mm_getcsr();
   _mm_setcsr(0x1f80);
   beginRun(session->threads, session->profiling ? session->profile : nullptr);
-  ffn_status status =
-      runWithScratch(session->scratch, ffn_model_entry, session->args);
+  ffn_status status = runWithScratch(session->scratch, ffn_model_entry,
+                                     session->args, session->appended);
   endRun();
   _mm_setcsr(modes);
   return status;
@@ -456,11 +506,35 @@ static ffn_status apiSessionKernelTime(ffn_session *session, uint32_t index,
   return FFN_OK;
 }
 
+static ffn_status apiAppendInfo(uint32_t index, ffn_append_info *info) {
+  if (!info || info->struct_size < sizeof(ffn_append_info))
+    return fail(FFN_E_ARGUMENT, "info is null or struct_size is not set "
+                                "[FFN-R400]");
+  const Model &model = getModel();
+  if (index >= model.numAppends)
+    return fail(FFN_E_ARGUMENT, "index %u is beyond the %u pairs [FFN-R400]",
+                index, model.numAppends);
+  info->input = model.appends[index].input;
+  info->output = model.appends[index].output;
+  info->axis = model.appends[index].axis;
+  return FFN_OK;
+}
+
+static uint64_t apiSessionAppendedBytes(ffn_session *session) {
+  if (!session)
+    return 0;
+  pthread_mutex_lock(&session->mutex);
+  uint64_t bytes = session->appended;
+  pthread_mutex_unlock(&session->mutex);
+  return bytes;
+}
+
 static const ffn_api api = {
-    sizeof(ffn_api),      FFN_ABI_VERSION, apiLastError,     apiModelInfo,
-    apiInputInfo,         apiOutputInfo,   apiOutputShape,   apiSessionCreate,
-    apiSessionDestroy,    apiSessionRun,   apiSessionMemory, apiSessionProfile,
-    apiSessionKernelTime,
+    sizeof(ffn_api),      FFN_ABI_VERSION,  apiLastError,
+    apiModelInfo,         apiInputInfo,     apiOutputInfo,
+    apiOutputShape,       apiSessionCreate, apiSessionDestroy,
+    apiSessionRun,        apiSessionMemory, apiSessionProfile,
+    apiSessionKernelTime, apiAppendInfo,    apiSessionAppendedBytes,
 };
 
 extern "C" __attribute__((visibility("default"))) const ffn_api *

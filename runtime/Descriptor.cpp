@@ -265,6 +265,18 @@ static ffn_status loadModel(Model &model) {
   model.info.weight_bytes = in.number<uint64_t>();
   model.weightsFile = in.string();
   model.weightsChecksum = in.number<uint32_t>();
+  model.numAppends = in.number<uint32_t>();
+  model.appends = in.list<Append>(model.numAppends);
+  for (uint32_t i = 0; in.ok && i < model.numAppends; ++i) {
+    Append &append = model.appends[i];
+    append = {in.number<uint32_t>(), in.number<uint32_t>(),
+              in.number<uint32_t>()};
+    in.ok = append.input < model.info.num_inputs &&
+            append.output < model.info.num_outputs &&
+            append.axis < uint32_t(model.inputs[append.input].info.ndim) &&
+            model.inputs[append.input].info.ndim ==
+                model.outputs[append.output].info.ndim;
+  }
   if (!in.ok || !features || model.numSymbols > kMaxSymbols)
     return fail(FFN_E_ARTEFACT, "descriptor is damaged [FFN-R103]");
   for (uint32_t i = 0; i < model.numSymbols; ++i)

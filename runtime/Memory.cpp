@@ -34,6 +34,8 @@ void *Scratch::allocate(int64_t wanted) {
     if (best->next)
       best->next->previous = best->previous;
   } else {
+    // A text grows token by token, and so do its sizes: leave room for some.
+    capacity += capacity / 4 / 64 * 64;
     void *memory = nullptr;
     // Kernels may read a vector beyond the end of a tensor.
     if (posix_memalign(&memory, 64, sizeof(Block) + capacity + 64) != 0)
@@ -93,14 +95,16 @@ struct Run {
   Scratch *scratch;
   jmp_buf abandoned;
   ffn_status status;
+  uint64_t appended;
 };
 } // namespace
 
 static thread_local Run *currentRun;
 
 ffn_status ffn::rt::runWithScratch(Scratch &scratch, void (*entry)(void **),
-                                   void **args) {
+                                   void **args, uint64_t &appended) {
   Run run;
+  run.appended = 0;
   run.scratch = &scratch;
   run.status = FFN_OK;
   Run *outer = currentRun;
@@ -115,6 +119,7 @@ ffn_status ffn::rt::runWithScratch(Scratch &scratch, void (*entry)(void **),
   currentRun = &run;
   entry(args);
   currentRun = outer;
+  appended = run.appended;
   scratch.endRun();
   return FFN_OK;
 }
@@ -137,6 +142,11 @@ __attribute__((visibility("hidden"))) void *ffn_rt_alloc(int64_t bytes) {
 __attribute__((visibility("hidden"))) void ffn_rt_free(void *pointer) {
   if (currentRun)
     currentRun->scratch->release(pointer);
+}
+
+__attribute__((visibility("hidden"))) void ffn_rt_appended(int64_t bytes) {
+  if (currentRun)
+    currentRun->appended += static_cast<uint64_t>(bytes);
 }
 
 /// A condition on the data that generated code relies on from here on. The

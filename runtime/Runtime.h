@@ -43,6 +43,11 @@ struct Symbol {
   uint32_t input, dim;
 };
 
+/// Output `output` continues input `input` along `axis`.
+struct Append {
+  uint32_t input, output, axis;
+};
+
 struct Model {
   ffn_model_info info;
   const char **features;
@@ -52,6 +57,8 @@ struct Model {
   Value *inputs, *outputs;
   const char *weightsFile;
   uint32_t weightsChecksum;
+  Append *appends;
+  uint32_t numAppends;
   const unsigned char *weights;
   ffn_status status; // of loading
   char error[256];
@@ -106,8 +113,9 @@ private:
 /// Runs `entry(args)` with allocations from `scratch`. Where an allocation or
 /// a check of the generated code fails, the run is abandoned, its memory is
 /// free again, and the status and the text say why.
-ffn_status runWithScratch(Scratch &scratch, void (*entry)(void **),
-                          void **args);
+/// `appended` gets the bytes that append kernels wrote.
+ffn_status runWithScratch(Scratch &scratch, void (*entry)(void **), void **args,
+                          uint64_t &appended);
 
 //===----------------------------------------------------------------------===//
 // Threads

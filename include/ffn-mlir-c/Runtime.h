@@ -107,6 +107,16 @@ typedef struct ffn_kernel_time {
   uint64_t nanoseconds; /* wall clock, from the first task to the last */
 } ffn_kernel_time;
 
+/* An output that is an input and what follows it along an axis: keys and
+ * values of a text. The caller may give the same memory for both: output and
+ * input then have the same strides, and only what is new is written. Tensors of
+ * such a pair may have room between their rows: any strides that fall from
+ * dimension to dimension, the last one 1. */
+typedef struct ffn_append_info {
+  size_t struct_size; /* set by the caller */
+  uint32_t input, output, axis;
+} ffn_append_info;
+
 typedef struct ffn_session ffn_session;
 
 typedef struct ffn_api {
@@ -143,6 +153,11 @@ typedef struct ffn_api {
    * the last one the name is null. */
   ffn_status (*session_kernel_time)(ffn_session *session, uint32_t index,
                                     ffn_kernel_time *time);
+  /* Pair `index` of an input and the output that continues it; beyond the last
+   * one FFN_E_ARGUMENT. */
+  ffn_status (*append_info)(uint32_t index, ffn_append_info *info);
+  /* Bytes that the last run wrote to outputs of such pairs. */
+  uint64_t (*session_appended_bytes)(ffn_session *session);
 } ffn_api;
 
 /* The one exported function; null if the library does not know the version. */

@@ -14,9 +14,12 @@
 #include "ffn-mlir/Ops/OpTable.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "llvm/ADT/MapVector.h"
 #include <optional>
 
 namespace mlir::ffn {
+
+class NodeContext;
 
 /// Sizes, checks and symbols of the function that is being made.
 class ModelScope {
@@ -82,6 +85,25 @@ void exposeWeights(Operation *root);
 
 /// Error [FFN-C101] at a node, in the form of LowerContext::unsupported.
 LogicalResult reportUnsupported(onnx::NodeOp node, const llvm::Twine &why);
+
+/// Whether no operation is needed for the node: the analysis knows what it
+/// gives.
+bool hasKnownContents(const SymbolicShapeAnalysis &analysis, onnx::NodeOp node);
+
+/// Finds outputs of f32 that are an input and what is concatenated to it, where
+/// nothing else reads the input: the caller may keep both in one place. Keys
+/// are the concatenations, in the order of the outputs.
+void findAppends(func::FuncOp main, const SymbolicShapeAnalysis &analysis,
+                 llvm::MapVector<Operation *, DescriptorAppend> &appends);
+
+/// Lowers such a concatenation to a call of the append kernel.
+LogicalResult lowerAppend(NodeContext &context, const DescriptorAppend &pair,
+                          cpu::Level level);
+
+/// What a tensor is a view of, as long as dimensions are only split; `sizes`
+/// become those of the source.
+Value stripViews(LowerScope &scope, Value tensor,
+                 SmallVectorImpl<OpFoldResult> &sizes);
 
 } // namespace mlir::ffn
 

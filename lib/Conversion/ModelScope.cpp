@@ -55,7 +55,8 @@ Value mlir::ffn::descriptorWord(OpBuilder &builder, Location loc,
 }
 
 Value mlir::ffn::wrapPointer(OpBuilder &builder, Location loc, Value pointer,
-                             MemRefType type, ArrayRef<OpFoldResult> sizes) {
+                             MemRefType type, ArrayRef<OpFoldResult> sizes,
+                             ValueRange strides) {
   MLIRContext *ctx = builder.getContext();
   auto ptr = LLVM::LLVMPointerType::get(ctx);
   Type i64 = builder.getI64Type();
@@ -83,8 +84,8 @@ Value mlir::ffn::wrapPointer(OpBuilder &builder, Location loc, Value pointer,
   Value stride = word(builder.getIndexAttr(1));
   for (int64_t i = rank - 1; i >= 0; --i) {
     insert(word(sizes[i]), {3, i});
-    insert(stride, {4, i});
-    if (i > 0)
+    insert(strides.empty() ? stride : strides[i], {4, i});
+    if (i > 0 && strides.empty())
       stride = LLVM::MulOp::create(builder, loc, stride, word(sizes[i]));
   }
   return UnrealizedConversionCastOp::create(builder, loc, TypeRange{type},

@@ -7,6 +7,7 @@
 #include "ffn-mlir/Conversion/ModelToLinalg.h"
 #include "NodeContext.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
+#include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Ops/LocalFunctions.h"
 #include "ffn-mlir/Support/CodedError.h"
 #include "ffn-mlir/Support/WeightEval.h"
@@ -50,6 +51,8 @@ private:
   void buildEntry();
   Value argumentBuffer(int64_t index, MemRefType type,
                        ArrayRef<OpFoldResult> sizes);
+  Value cacheBuffer(int64_t index, MemRefType type,
+                    ArrayRef<OpFoldResult> sizes);
   LogicalResult lowerBlock(Block &block);
   LogicalResult lowerNode(onnx::NodeOp node);
   LogicalResult lowerSublayer(SublayerOp sublayer);
@@ -74,6 +77,9 @@ private:
   std::unique_ptr<LoweredModel> lowered;
   Operation *anchor = nullptr;
   SmallVector<Type> outputElements;
+  /// Concatenations that make an output out of an input and what follows it.
+  llvm::MapVector<Operation *, DescriptorAppend> appends;
+  llvm::DenseSet<int64_t> cacheArguments; // inputs, then outputs
   llvm::DenseMap<Value, Value> values, weightCopies;
 };
 } // namespace
@@ -153,6 +159,8 @@ LogicalResult ModelLowering::prepareSource() {
   // Equal weights become one value, so that they are packed once.
   PassManager pm(ctx);
   pm.addPass(createCSEPass());
+  if (options.kernels)
+    pm.addPass(createFFNFoldCausalMask());
   if (failed(pm.run(*source)))
     return failure();
   if (failed(SymbolicShapeAnalysis::run(*source, /*refine=*/true)))
@@ -174,15 +182,6 @@ LogicalResult ModelLowering::prepareSource() {
     return failure();
   analysis.emplace(std::move(*result));
   return success();
-}
-
-/// Contents that the analysis knows need no operation.
-static bool hasKnownContents(SymbolicShapeAnalysis &analysis,
-                             onnx::NodeOp node) {
-  return node.getNumResults() > 0 &&
-         llvm::all_of(node.getResults(), [&](Value result) {
-           return analysis.lookup(result).contents.has_value();
-         });
 }
 
 /// Judged before anything else, since the sizes behind an operator that is not
@@ -355,8 +354,28 @@ LogicalResult ModelLowering::readSignature() {
   return success();
 }
 
+/// The buffer of an argument whose rows may lie apart.
+Value ModelLowering::cacheBuffer(int64_t index, MemRefType type,
+                                 ArrayRef<OpFoldResult> sizes) {
+  Location loc = entry.getLoc();
+  int64_t rank = type.getRank();
+  SmallVector<int64_t> layout(rank, ShapedType::kDynamic);
+  layout.back() = 1;
+  type = MemRefType::get(type.getShape(), type.getElementType(),
+                         StridedLayoutAttr::get(ctx, 0, layout));
+  SmallVector<Value> strides;
+  for (int64_t d = 0; d < rank; ++d)
+    strides.push_back(descriptorWord(builder, loc, entry.getArgument(0), index,
+                                     3 + rank + d, builder.getI64Type()));
+  Value pointer = descriptorWord(builder, loc, entry.getArgument(0), index, 1,
+                                 LLVM::LLVMPointerType::get(ctx));
+  return wrapPointer(builder, loc, pointer, type, sizes, strides);
+}
+
 Value ModelLowering::argumentBuffer(int64_t index, MemRefType type,
                                     ArrayRef<OpFoldResult> sizes) {
+  if (cacheArguments.contains(index))
+    return cacheBuffer(index, type, sizes);
   Value pointer = descriptorWord(builder, entry.getLoc(), entry.getArgument(0),
                                  index, 1, LLVM::LLVMPointerType::get(ctx));
   return wrapPointer(builder, entry.getLoc(), pointer, type, sizes);
@@ -585,7 +604,9 @@ LogicalResult ModelLowering::lowerNode(onnx::NodeOp node) {
     context.inputs.push_back(*value);
   }
   context.results.resize(node.getNumResults());
-  if (failed(behaviour.lower(context)))
+  auto append = appends.find(node);
+  if (failed(append != appends.end() ? lowerAppend(context, append->second, *options.kernels)
+                                     : behaviour.lower(context)))
     return failure();
   for (auto [result, value] : llvm::zip(node.getResults(), context.results)) {
     if (!value) {
@@ -753,15 +774,22 @@ LogicalResult ModelLowering::lowerReturn(func::ReturnOp op) {
       return failure();
     SmallVector<OpFoldResult> sizes;
     SmallVector<int64_t> shape;
-    for (const DimExpr &dim : lowered->descriptor.outputs[i].dims) {
+    for (const DimExpr &dim : lowered->descriptor.outputs[i].dims)
       sizes.push_back(here.materialize(dim));
-      shape.push_back(dim.getConstant().value_or(ShapedType::kDynamic));
-    }
     Type element = elementOf(*value);
     if (outputElements[i] != element)
       return op.emitError("output ")
              << i << " was lowered to another element type [FFN-C199]";
     Value tensor = *value;
+    if (!cacheArguments.contains(inputs + i)) {
+      // The output is written in the form that its producer gives it: behind a
+      // view it would be computed elsewhere and copied.
+      OpBuilder::InsertionGuard guard(builder);
+      builder.setInsertionPoint(anchor);
+      tensor = stripViews(here, tensor, sizes);
+    }
+    for (OpFoldResult size : sizes)
+      shape.push_back(getConstantIntValue(size).value_or(ShapedType::kDynamic));
     auto type = RankedTensorType::get(shape, element);
     if (tensor.getType() != type)
       tensor = tensor::CastOp::create(builder, loc, type, tensor);
@@ -821,6 +849,13 @@ std::unique_ptr<LoweredModel> ModelLowering::run() {
   lowered = std::make_unique<LoweredModel>();
   if (failed(findLowerings()) || failed(readSignature()))
     return nullptr;
+  if (options.kernels)
+    findAppends(sourceMain, *analysis, appends);
+  for (auto &[node, pair] : appends) {
+    lowered->descriptor.appends.push_back(pair);
+    cacheArguments.insert(pair.input);
+    cacheArguments.insert(lowered->descriptor.inputs.size() + pair.output);
+  }
   buildEntry();
   if (failed(lowerBlock(sourceMain.getBody().front())))
     return nullptr;

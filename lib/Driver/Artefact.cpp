@@ -16,6 +16,10 @@ using llvm::Error;
 using llvm::Expected;
 using llvm::StringRef;
 
+/// Whether the table of an older artefact reaches as far as `member`.
+#define FFN_HAS(api, member)                                                   \
+  ((api).struct_size >= offsetof(ffn_api, member) + sizeof((api).member))
+
 struct Artefact::Library {
   ffn_model model = {nullptr, -1, nullptr};
   ~Library() { ffn_unload(&model); }
@@ -105,7 +109,15 @@ Error Artefact::readSignature() {
   };
   if (Error error = read(api.input_info, about.num_inputs, inputs))
     return error;
-  return read(api.output_info, about.num_outputs, outputs);
+  if (Error error = read(api.output_info, about.num_outputs, outputs))
+    return error;
+  ffn_append_info pair{};
+  pair.struct_size = sizeof pair;
+  for (uint32_t i = 0; FFN_HAS(api, session_appended_bytes) &&
+                       api.append_info(i, &pair) == FFN_OK;
+       ++i)
+    appends.push_back({pair.input, pair.output, pair.axis});
+  return Error::success();
 }
 
 static int64_t findValue(llvm::ArrayRef<Artefact::Value> values,
@@ -126,14 +138,9 @@ uint64_t Artefact::getSessionMemory() const {
   return library->model.api->session_memory(session);
 }
 
-static bool hasProfile(const ffn_api &api) {
-  return api.struct_size >= offsetof(ffn_api, session_kernel_time) +
-                                sizeof(api.session_kernel_time);
-}
-
 Error Artefact::setProfiling(bool on) {
   const ffn_api &api = *library->model.api;
-  if (!hasProfile(api))
+  if (!FFN_HAS(api, session_kernel_time))
     return driverError("the model was compiled before kernels were measured: "
                        "compile it again [FFN-R102]");
   if (api.session_profile(session, on) != FFN_OK)
@@ -144,7 +151,7 @@ Error Artefact::setProfiling(bool on) {
 std::vector<Artefact::KernelTime> Artefact::getKernelTimes() const {
   const ffn_api &api = *library->model.api;
   std::vector<KernelTime> times;
-  for (uint32_t i = 0; hasProfile(api); ++i) {
+  for (uint32_t i = 0; FFN_HAS(api, session_kernel_time); ++i) {
     ffn_kernel_time time{};
     time.struct_size = sizeof time;
     if (api.session_kernel_time(session, i, &time) != FFN_OK || !time.name)
@@ -168,12 +175,30 @@ Error Artefact::run(llvm::MutableArrayRef<HostTensor> arguments,
 
 Error Artefact::run(llvm::ArrayRef<HostTensor *> arguments,
                     std::vector<HostTensor> &results) {
-  const ffn_api &api = *library->model.api;
-  llvm::SmallVector<ffn_tensor, 32> in, out;
+  llvm::SmallVector<ffn_tensor, 32> in;
   for (HostTensor *tensor : arguments)
     in.push_back(tensor->view());
+  return run(in, {}, results);
+}
+
+uint64_t Artefact::getAppendedBytes() const {
+  const ffn_api &api = *library->model.api;
+  return FFN_HAS(api, session_appended_bytes)
+             ? api.session_appended_bytes(session)
+             : 0;
+}
+
+Error Artefact::run(llvm::ArrayRef<ffn_tensor> in,
+                    llvm::ArrayRef<ffn_tensor> given,
+                    std::vector<HostTensor> &results) {
+  const ffn_api &api = *library->model.api;
+  llvm::SmallVector<ffn_tensor, 32> out;
   results.resize(outputs.size());
   for (auto [i, value] : llvm::enumerate(outputs)) {
+    if (i < given.size() && given[i].data) {
+      out.push_back(given[i]);
+      continue;
+    }
     llvm::SmallVector<int64_t, 4> shape(value.shape.size());
     if (api.output_shape(in.data(), in.size(), i, shape.data(), shape.size()) !=
         FFN_OK)

@@ -9,6 +9,7 @@
 #include "llvm/ADT/STLExtras.h"
 #include <chrono>
 #include <cmath>
+#include <cstring>
 
 using namespace mlir::ffn;
 using llvm::Error;
@@ -148,6 +149,14 @@ Expected<LanguageModel> LanguageModel::create(Artefact &artefact,
   if (!signature)
     return signature.takeError();
   model.signature = std::move(*signature);
+  model.inPlace =
+      model.hasCache() &&
+      llvm::all_of(model.signature.pasts, [&](const auto &past) {
+        return llvm::any_of(artefact.getAppends(), [&](const auto &pair) {
+          return pair.input == past.input && pair.output == past.output &&
+                 pair.axis == past.axis;
+        });
+      });
   if (Error error = model.reset())
     return std::move(error);
   return std::move(model);
@@ -158,6 +167,66 @@ Error LanguageModel::reset() {
   length = positions = 0;
   history.assign(batch, {});
   return signature.clearPasts(artefact->getInputs(), batch, inputs);
+}
+
+Error LanguageModel::reserve(int64_t tokens) {
+  if (!inPlace || tokens <= room)
+    return Error::success();
+  caches.resize(signature.pasts.size());
+  for (auto [past, cache] : llvm::zip_equal(signature.pasts, caches)) {
+    const Artefact::Value &value = artefact->getInputs()[past.input];
+    llvm::SmallVector<int64_t, 4> shape = value.shape;
+    shape[past.axis] = tokens;
+    for (int64_t &dim : shape)
+      if (dim < 0)
+        dim = batch;
+    HostTensor grown;
+    if (Error error = grown.reset(value.dtype, shape))
+      return error;
+    // Blocks of the axis and what is inside of it.
+    size_t outer = 1, row = value.dtype.bits / 8;
+    for (auto [d, dim] : llvm::enumerate(shape))
+      (static_cast<int64_t>(d) < past.axis ? outer : row) *=
+          static_cast<int64_t>(d) == past.axis ? 1 : dim;
+    if (length > 0)
+      for (size_t i = 0; i < outer; ++i)
+        std::memcpy(grown.data() + i * tokens * row,
+                    cache.data() + i * room * row, length * row);
+    cache = std::move(grown);
+  }
+  room = tokens;
+  return Error::success();
+}
+
+Error LanguageModel::runInPlace(int64_t count) {
+  if (length + count > room)
+    if (Error error = reserve(std::max(length + count + 64, room + room / 2)))
+      return error;
+  llvm::SmallVector<ffn_tensor, 32> arguments, results;
+  for (HostTensor &input : inputs)
+    arguments.push_back(input.view());
+  results.assign(artefact->getOutputs().size(), ffn_tensor{});
+  // Shape and strides of each past, shape of each present.
+  std::vector<llvm::SmallVector<int64_t, 4>> sizes;
+  sizes.reserve(3 * signature.pasts.size());
+  for (auto [past, cache] : llvm::zip_equal(signature.pasts, caches)) {
+    llvm::SmallVector<int64_t, 4> shape(cache.getShape()), strides(shape);
+    int64_t stride = 1;
+    for (size_t d = shape.size(); d-- > 0; stride *= shape[d])
+      strides[d] = stride;
+    shape[past.axis] = length;
+    sizes.push_back(shape);
+    shape[past.axis] = length + count;
+    sizes.push_back(shape);
+    sizes.push_back(strides);
+    size_t at = sizes.size() - 3;
+    ffn_tensor &before = arguments[past.input] = cache.view();
+    ffn_tensor &after = results[past.output] = before;
+    before.shape = sizes[at].data();
+    after.shape = sizes[at + 1].data();
+    before.strides = after.strides = sizes[at + 2].data();
+  }
+  return artefact->run(arguments, results, outputs);
 }
 
 Error LanguageModel::feed(llvm::ArrayRef<int64_t> text) {
@@ -178,14 +247,19 @@ Error LanguageModel::feed(llvm::ArrayRef<int64_t> text) {
   if (Error error = signature.fill(artefact->getInputs(), text, batch,
                                    hasCache() ? length : 0, inputs))
     return error;
-  if (Error error = artefact->run(inputs, outputs))
+  if (Error error =
+          inPlace ? runInPlace(count) : artefact->run(inputs, outputs))
     return error;
   length = hasCache() ? length + count : count;
   // The old past is the memory of the next present.
-  for (const LanguageSignature::Past &past : signature.pasts)
-    std::swap(inputs[past.input], outputs[past.output]);
+  if (!inPlace)
+    for (const LanguageSignature::Past &past : signature.pasts)
+      std::swap(inputs[past.input], outputs[past.output]);
   const HostTensor &logits = outputs[signature.logits];
-  if (logits.getShape()[0] != batch || logits.getShape()[1] != count)
+  // Compiled for the last token only, a model gives one position.
+  if (logits.getShape()[0] == batch && logits.getShape()[1] == 1)
+    positions = 1;
+  else if (logits.getShape()[0] != batch || logits.getShape()[1] != count)
     return notALanguageModel("logits of shape " + shapeName(logits.getShape()) +
                              " for " + llvm::Twine(count) + " tokens");
   converted.clear();
@@ -252,6 +326,10 @@ mlir::ffn::generateTokens(LanguageModel &model, llvm::ArrayRef<int64_t> prompt,
                           llvm::function_ref<bool(int64_t)> onToken) {
   Generation result;
   Sampler sampler(sampling);
+  // Room for the usual length; the text of a longer one moves a few times.
+  if (Error error =
+          model.reserve(prompt.size() + std::min<uint64_t>(maxTokens, 4096)))
+    return std::move(error);
   auto begin = std::chrono::steady_clock::now();
   if (Error error = model.feed(prompt))
     return std::move(error);

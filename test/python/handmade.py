@@ -63,7 +63,7 @@ def descriptor(features=("sse4.2",), float_type=(2, 32)):
         out += text(name) + struct.pack("<II", *at)
     out += struct.pack("<I", 2) + value("x", *float_type, [batch, seq]) + value("past.0", 2, 32, [batch, past])
     out += struct.pack("<I", 3) + value("y", *float_type, [batch, seq]) + value("z", 0, 64, [batch, total]) + value("b", 6, 8, [batch])
-    return out + struct.pack("<Q", 4) + text("") + struct.pack("<I", 0)
+    return out + struct.pack("<Q", 4) + text("") + struct.pack("<II", 0, 0)
 
 
 def build(folder, build_dir, name="model", **options):

@@ -254,6 +254,11 @@ static llvm::json::Object report(const Subject &subject,
       found[part.name] = toJSON(runs, part);
   found["session_bytes"] =
       static_cast<int64_t>(subject.artefact->getSessionMemory());
+  if (subject.language && subject.language->hasCache()) {
+    found["cache_in_place"] = subject.language->appendsInPlace();
+    found["cache_bytes_of_a_step"] =
+        static_cast<int64_t>(subject.artefact->getAppendedBytes());
+  }
   for (auto [part, kernels] : llvm::zip(parts, subject.profiles))
     if (kernels.runs)
       found[part.profileName] = kernels.toJSON();
@@ -335,11 +340,15 @@ static int bench() {
     if (!isText)
       break;
     auto language = LanguageModel::create(*subject.artefact, batch);
-    if (language)
-      subject.language.emplace(std::move(*language));
-    else
+    isText = static_cast<bool>(language);
+    if (!isText) {
       llvm::consumeError(language.takeError());
-    isText = subject.language.has_value();
+      continue;
+    }
+    subject.language.emplace(std::move(*language));
+    if (llvm::Error error =
+            subject.language->reserve(promptTokens + decodeTokens))
+      return fail(std::move(error));
   }
   Text text;
   if (isText)

@@ -69,6 +69,11 @@ static cl::opt<std::string> activations(
     cl::desc("f32 or int8: what inputs of products with int8 and int4 weights "
              "are rounded to, row by row (default: int8)"),
     cl::value_desc("type"), cl::sub(verb.command));
+static cl::opt<bool> lastTokenLogits(
+    "last-token-logits",
+    cl::desc("a language model gives the logits of the last position only, "
+             "which is what writing a text needs"),
+    cl::sub(verb.command));
 static cl::opt<bool> externalData("external-data",
                                   cl::desc("onnx: weights in a file of their "
                                            "own"),
@@ -386,6 +391,13 @@ static int compile() {
     if (failed(runPipeline(*module, pipeline)))
       return getExitCode(printer);
   }
+  constexpr llvm::StringLiteral lastLogits =
+      "builtin.module(ffn-last-token-logits)";
+  if (lastTokenLogits) {
+    progress("running " + lastLogits);
+    if (failed(runPipeline(*module, lastLogits)))
+      return Diagnosed;
+  }
   bool asked = gate == "on" || require;
   bool measures = original && (asked || hasApproximated(printer));
   for (const std::string &step : quantize) {
@@ -400,11 +412,14 @@ static int compile() {
     if (failed(
             runPipeline(*raised, "builtin.module(ffn-raise{remarks=false})")))
       return Diagnosed;
+    if (lastTokenLogits && failed(runPipeline(*raised, lastLogits)))
+      return Diagnosed;
     gated = runGate(*raised, *module, /*mayFail=*/!asked);
     if (gated->code != Done)
       return gated->code;
     if (!gated->applied)
-      module = toONNX ? std::move(original) : std::move(raised);
+      module = toONNX && !lastTokenLogits ? std::move(original)
+                                          : std::move(raised);
   }
   progress("writing " + output);
   int code = toONNX ? emitONNX(*module) : emitNative(*module, *kind);

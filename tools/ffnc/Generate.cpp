@@ -85,8 +85,11 @@ static int generate() {
   if (ids.empty())
     return fail("the text has no token: give --prompt or --bos", Usage);
 
+  // Only the last logits are looked at.
   std::unique_ptr<Artefact> artefact =
-      openNative(options.model, options.threads);
+      openNative(options.model, options.threads,
+                 "builtin.module(ffn-raise,"
+                 "ffn-last-token-logits{required=false})");
   if (!artefact)
     return Diagnosed;
   auto language = LanguageModel::create(*artefact);

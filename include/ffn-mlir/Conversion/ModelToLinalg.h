@@ -46,9 +46,11 @@ std::unique_ptr<LoweredModel> lowerModelToLinalg(ModuleOp model,
 Value descriptorWord(OpBuilder &builder, Location loc, Value arguments,
                      int64_t index, int64_t word, Type type);
 /// A memref over a raw pointer: its descriptor is spelled out here and meets
-/// the conversion of memrefs at the end of the pipeline.
+/// the conversion of memrefs at the end of the pipeline. `strides` (i64): of
+/// all dimensions; empty where contiguous.
 Value wrapPointer(OpBuilder &builder, Location loc, Value pointer,
-                  MemRefType type, ArrayRef<OpFoldResult> sizes);
+                  MemRefType type, ArrayRef<OpFoldResult> sizes,
+                  ValueRange strides = {});
 
 /// The type a value of `type` has after lowering: signless integers, bool as
 /// i8; null for what cannot be lowered.

@@ -58,6 +58,15 @@ public:
   /// Bytes of scratch memory that the session holds.
   uint64_t getSessionMemory() const;
 
+  /// An output that is an input and what follows it along an axis; both may lie
+  /// in the same memory, with room for more.
+  struct Append {
+    int64_t input, output, axis;
+  };
+  llvm::ArrayRef<Append> getAppends() const { return appends; }
+  /// Bytes that the last run wrote to outputs of such pairs.
+  uint64_t getAppendedBytes() const;
+
   /// Time of one kernel, summed over its launches.
   struct KernelTime {
     std::string name;
@@ -76,6 +85,11 @@ public:
   /// The same on tensors that lie apart; a tensor may be given twice.
   llvm::Error run(llvm::ArrayRef<HostTensor *> arguments,
                   std::vector<HostTensor> &results);
+  /// The same on memory of the caller: an output for which `given` has data is
+  /// written there, and its result is left alone.
+  llvm::Error run(llvm::ArrayRef<ffn_tensor> arguments,
+                  llvm::ArrayRef<ffn_tensor> given,
+                  std::vector<HostTensor> &results);
 
   /// What it says of itself: info, inputs, outputs.
   llvm::json::Object toJSON() const;
@@ -87,6 +101,7 @@ private:
   std::unique_ptr<Library> library;
   ffn_session *session = nullptr;
   std::vector<Value> inputs, outputs;
+  std::vector<Append> appends;
   Info info;
 };
 

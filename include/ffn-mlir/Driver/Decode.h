@@ -57,6 +57,11 @@ public:
   bool hasCache() const { return !signature.pasts.empty(); }
   /// -1 where the size of the logits is not static.
   int64_t getVocabularySize() const { return signature.vocabulary; }
+  /// Whether steps leave the keys and values of the text so far where they are.
+  bool appendsInPlace() const { return inPlace; }
+  /// Makes room for the keys and values of a text of so many tokens, which
+  /// otherwise grows by half when it is used up.
+  llvm::Error reserve(int64_t tokens);
   /// Forgets the text.
   llvm::Error reset();
   /// Reads the ids, `batch` rows of equal length; the logits are those of
@@ -73,7 +78,15 @@ private:
   Artefact *artefact;
   LanguageSignature signature;
   int64_t batch = 1, positions = 0, length = 0;
+  /// Runs on `inputs`; the keys and values of `count` more tokens go behind
+  /// those that are there.
+  llvm::Error runInPlace(int64_t count);
   std::vector<HostTensor> inputs, outputs;
+  /// Keys and values of each past, where the artefact can append to them:
+  /// memory for `room` tokens, of which `length` are there.
+  bool inPlace = false;
+  int64_t room = 0;
+  std::vector<HostTensor> caches;
   /// The rows read so far, where there is no cache.
   std::vector<std::vector<int64_t>> history;
   std::vector<float> converted;

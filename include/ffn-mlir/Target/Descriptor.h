@@ -57,6 +57,12 @@ struct DescriptorSymbol {
   uint32_t input = 0, dim = 0;
 };
 
+/// Output `output` is input `input` and what follows it along `axis`; a caller
+/// may give the same memory for both, with equal strides.
+struct DescriptorAppend {
+  uint32_t input = 0, output = 0, axis = 0;
+};
+
 struct ModelDescriptor {
   std::string producer, level, numerics;
   /// Needed CPU features by LLVM's names, such as "avx2", "avx512vnni".
@@ -68,6 +74,7 @@ struct ModelDescriptor {
   std::string weightsFile;
   /// CRC-32C of the weights.
   uint32_t weightsChecksum = 0;
+  std::vector<DescriptorAppend> appends;
 
   /// Fails (with `error`) where a dimension is unknown or uses a symbol that
   /// no input dimension gives.

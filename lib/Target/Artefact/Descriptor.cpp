@@ -150,6 +150,12 @@ LogicalResult ModelDescriptor::serialize(std::vector<uint8_t> &bytes,
   out.number(weightBytes);
   out.string(weightsFile);
   out.number(weightsChecksum);
+  out.number<uint32_t>(appends.size());
+  for (const DescriptorAppend &append : appends) {
+    out.number(append.input);
+    out.number(append.output);
+    out.number(append.axis);
+  }
   return success();
 }
 

@@ -120,6 +120,8 @@ void populateLaunchToLLVMPatterns(const LLVMTypeConverter &converter,
 
 /// Name of the runtime function that launches call.
 inline constexpr llvm::StringLiteral kParallelFor = "ffn_parallel_for";
+/// Name of the runtime function that is told what append kernels wrote.
+inline constexpr llvm::StringLiteral kCountAppended = "ffn_rt_appended";
 /// What the name of a body function has behind that of its kernel.
 inline constexpr llvm::StringLiteral kLaunchBodySuffix = "_tasks";
 

@@ -182,6 +182,17 @@ AttentionAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
   return success();
 }
 
+LogicalResult
+AppendAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                   Level level, int64_t rank, int64_t axis, bool swapped) {
+  if (rank < 2 || rank > 16 || axis < 0 || axis >= rank - 1)
+    return emitError() << "append along axis " << axis << " of rank " << rank
+                       << " is not supported (any but the last)";
+  if (swapped && rank < 4)
+    return emitError() << "dimensions 1 and 2 are exchanged in rank 4 and more";
+  return success();
+}
+
 /// Loops are numbers, and most operands have few: a bit for each.
 static constexpr int64_t kMaxProductRank = 16;
 
@@ -282,6 +293,10 @@ SmallVector<MemRefType> cpu::getKernelArgumentTypes(Attribute key) {
         for (int64_t rank :
              {product.getA().size(), product.getB().size(), product.getRank()})
           types.push_back(rowsOf(SmallVector<int64_t>(rank, dyn), f32));
+      })
+      .Case([&](AppendAttr append) {
+        types.assign(3,
+                     rowsOf(SmallVector<int64_t>(append.getRank(), dyn), f32));
       })
       .Case([&](SoftmaxAttr) { types.assign(2, rowsOf({dyn, dyn}, f32)); })
       .Case([&](AttentionAttr attention) {

@@ -199,18 +199,11 @@ private:
           kb.store(zero, memref, {i, kb.idx(j)});
       });
     };
-    // Lanes without a row compute on zeros.
-    kb.ifThen(kb.cmp(arith::CmpIPredicate::slt, rows, kb.idx(rowBlock)), [&] {
-      clear(queries, kb.idx(headSize));
-      if (biases)
-        clear(biases, kb.idx(kKeyBlock));
-    });
-    kb.loop(kb.idx(0), rows, 1, [&](Value row) {
-      kb.loop(kb.idx(0), kb.idx(headSize), 1, [&](Value d) {
-        storeScalar(kb.fmul(loadScalar(q, queryAt(row, d)), scale), queries,
-                    {d, row});
-      });
-    });
+    // Lanes without a row compute on the last row, without its biases.
+    if (biases)
+      kb.ifThen(kb.cmp(arith::CmpIPredicate::slt, rows, kb.idx(rowBlock)),
+                [&] { clear(biases, kb.idx(kKeyBlock)); });
+    loadQueries(kb.splat(scale));
     kb.loop(kb.idx(0), kb.idx(rowBlock), 1, [&](Value row) {
       for (int64_t c = 0; c < valueVectors; ++c)
         kb.store(zero, sums, {row, kb.idx(c * lanes)});
@@ -241,25 +234,62 @@ private:
     });
   }
 
+  /// queries[d][row] = scale * query[row][d], in squares of one register.
+  void loadQueries(Value scale) {
+    Value lastRow = kb.sub(rows, kb.idx(1));
+    int64_t headVectors = (headSize + lanes - 1) / lanes;
+    kb.loop(kb.idx(0), rows, lanes, [&](Value row) {
+      for (int64_t c = 0; c < headVectors; ++c) {
+        SmallVector<Value> square;
+        for (int64_t i = 0; i < lanes; ++i) {
+          Value own = kb.min(kb.add(row, i), lastRow);
+          Value part =
+              loadPart(q, queryAt(own, kb.idx(c * lanes)), c, headSize);
+          square.push_back(kb.fmul(part, scale));
+        }
+        kb.transpose(square);
+        for (int64_t i = 0; i < lanes; ++i)
+          kb.store(square[i], queries, {kb.idx(c * lanes + i), row});
+      }
+    });
+    // A second register of rows that does not exist.
+    kb.ifThen(kb.cmp(arith::CmpIPredicate::sle, rows, kb.idx(lanes)), [&] {
+      kb.loop(kb.idx(0), kb.idx(headSize), 1,
+              [&](Value d) { kb.store(zero, queries, {d, kb.idx(lanes)}); });
+    });
+  }
+
   /// scores[t][row] = sum over d of key[t0 + t][d] * queries[d][row].
   void emitScores(Value t0, Value count) {
     int64_t tile = lanes == 16 ? 8 : 4;
     auto emitTile = [&](int64_t size, Value t) {
-      SmallVector<Value> dots = kb.loop(
-          kb.idx(0), kb.idx(headSize), 1, SmallVector<Value>(2 * size, zero),
-          [&](Value d, ValueRange carried) {
-            SmallVector<Value> next(carried);
-            Value part[2];
-            for (int64_t j = 0; j < 2; ++j)
-              part[j] = kb.load(queries, {d, kb.idx(j * lanes)});
-            for (int64_t i = 0; i < size; ++i) {
-              Value element =
-                  kb.splat(loadScalar(k, keyAt(kb.add(t0, kb.add(t, i)), d)));
-              for (int64_t j = 0; j < 2; ++j)
-                next[2 * i + j] = kb.fma(element, part[j], next[2 * i + j]);
-            }
-            return next;
-          });
+      // One chain over ascending d, however it is unrolled.
+      auto steps = [&](int64_t from, int64_t to, int64_t unroll,
+                       ArrayRef<Value> init) {
+        return kb.loop(kb.idx(from), kb.idx(to), unroll, init,
+                       [&](Value d0, ValueRange carried) {
+                         SmallVector<Value> next(carried);
+                         for (int64_t u = 0; u < unroll; ++u) {
+                           Value d = kb.add(d0, u), part[2];
+                           for (int64_t j = 0; j < 2; ++j)
+                             part[j] = kb.load(queries, {d, kb.idx(j * lanes)});
+                           for (int64_t i = 0; i < size; ++i) {
+                             Value element = kb.splat(loadScalar(
+                                 k, keyAt(kb.add(t0, kb.add(t, i)), d)));
+                             for (int64_t j = 0; j < 2; ++j)
+                               next[2 * i + j] =
+                                   kb.fma(element, part[j], next[2 * i + j]);
+                           }
+                         }
+                         return next;
+                       });
+      };
+      constexpr int64_t unroll = 8;
+      int64_t whole = headSize / unroll * unroll;
+      SmallVector<Value> dots(2 * size, zero);
+      dots = steps(0, whole, unroll, dots);
+      if (whole < headSize)
+        dots = steps(whole, headSize, 1, dots);
       for (int64_t i = 0; i < size; ++i)
         for (int64_t j = 0; j < 2; ++j)
           kb.store(dots[2 * i + j], scores, {kb.add(t, i), kb.idx(j * lanes)});
@@ -354,21 +384,32 @@ private:
             init.push_back(
                 kb.fmul(kb.load(sums, {r, kb.idx(c * lanes)}), factor));
         }
-        SmallVector<Value> next = kb.loop(
-            kb.idx(0), count, 1, init, [&](Value t, ValueRange carried) {
-              SmallVector<Value> next(carried), parts;
-              for (int64_t c = c0; c < c0 + width; ++c)
-                parts.push_back(
-                    loadPart(v, valueAt(kb.add(t0, t), kb.idx(c * lanes)), c,
-                             valueSize));
-              for (int64_t i = 0; i < tile; ++i) {
-                Value p = kb.splat(loadScalar(scores, {t, kb.add(row, i)}));
-                for (int64_t c = 0; c < width; ++c)
-                  next[i * width + c] =
-                      kb.fma(p, parts[c], next[i * width + c]);
-              }
-              return next;
-            });
+        auto steps = [&](Value from, Value to, int64_t unroll,
+                         ArrayRef<Value> init) {
+          return kb.loop(
+              from, to, unroll, init, [&](Value first, ValueRange carried) {
+                SmallVector<Value> next(carried);
+                for (int64_t u = 0; u < unroll; ++u) {
+                  Value t = kb.add(first, u);
+                  SmallVector<Value> parts;
+                  for (int64_t c = c0; c < c0 + width; ++c)
+                    parts.push_back(
+                        loadPart(v, valueAt(kb.add(t0, t), kb.idx(c * lanes)),
+                                 c, valueSize));
+                  for (int64_t i = 0; i < tile; ++i) {
+                    Value p = kb.splat(loadScalar(scores, {t, kb.add(row, i)}));
+                    for (int64_t c = 0; c < width; ++c)
+                      next[i * width + c] =
+                          kb.fma(p, parts[c], next[i * width + c]);
+                  }
+                }
+                return next;
+              });
+        };
+        constexpr int64_t unroll = 4;
+        Value whole = kb.mul(kb.divU(count, unroll), unroll);
+        SmallVector<Value> next = steps(kb.idx(0), whole, unroll, init);
+        next = steps(whole, count, 1, next);
         for (int64_t i = 0; i < tile; ++i)
           for (int64_t c = 0; c < width; ++c)
             kb.store(next[i * width + c], sums,

@@ -20,7 +20,7 @@ using namespace mlir::ffn::cpu;
 Level cpu::getKernelLevel(Attribute key) {
   return llvm::TypeSwitch<Attribute, Level>(key)
       .Case<GemmAttr, QuantizeAttr, NormAttr, SoftmaxAttr, AttentionAttr,
-            ProductAttr>([](auto attr) { return attr.getLevel(); })
+            ProductAttr, AppendAttr>([](auto attr) { return attr.getLevel(); })
       .Default([](Attribute) { return Level::Avx2; });
 }
 
@@ -72,6 +72,14 @@ TaskCount cpu::buildTaskCount(OpBuilder &builder, Location loc, Attribute key,
         ProductTasks tasks(kb, product, operands);
         return TaskCount{tasks.count, grainOf(kb.max(tasks.work, kb.idx(1)))};
       })
+      .Case([&](AppendAttr append) {
+        Value tasks = kb.idx(1), work = kb.idx(1);
+        for (int64_t i = 0; i < append.getRank(); ++i) {
+          Value &product = i < append.getAxis() ? tasks : work;
+          product = kb.mul(product, kb.dim(operands[2], i));
+        }
+        return TaskCount{tasks, grainOf(kb.max(work, kb.idx(1)))};
+      })
       .Case<QuantizeAttr, NormAttr, SoftmaxAttr>([&](auto) {
         Value rows = kb.dim(operands[0], 0);
         Value width = kb.max(kb.dim(operands[0], 1), kb.idx(1));
@@ -121,6 +129,7 @@ func::FuncOp cpu::emitKernel(OpBuilder &builder, Location loc, Attribute key,
       .Case([&](SoftmaxAttr attr) { emitSoftmax(kb, attr, func); })
       .Case([&](AttentionAttr attr) { emitAttention(kb, attr, func); })
       .Case([&](ProductAttr attr) { emitProduct(kb, attr, func); })
+      .Case([&](AppendAttr attr) { emitAppend(kb, attr, func); })
       .Default([](Attribute) {});
   func::ReturnOp::create(b);
   return func;
@@ -159,6 +168,36 @@ public:
   }
 
 private:
+  /// Tells the runtime how many bytes a call of the append kernel wrote.
+  void countAppended(OpBuilder &builder, Location loc, SymbolTable &symbols,
+                     ValueRange operands) {
+    auto counter = symbols.lookup<func::FuncOp>(kCountAppended);
+    if (!counter) {
+      OpBuilder moduleBuilder = OpBuilder::atBlockBegin(
+          llvm::cast<ModuleOp>(symbols.getOp()).getBody());
+      counter = func::FuncOp::create(
+          moduleBuilder, loc, kCountAppended,
+          builder.getFunctionType(builder.getI64Type(), {}));
+      counter.setPrivate();
+      symbols.insert(counter);
+    }
+    ImplicitLocOpBuilder b(loc, builder);
+    KernelBuilder kb(b, 16);
+    Value sizes[2];
+    for (int i = 0; i < 2; ++i) {
+      sizes[i] = kb.idx(4);
+      auto type = llvm::cast<MemRefType>(operands[i].getType());
+      for (int64_t d = 0; d < type.getRank(); ++d)
+        sizes[i] = kb.mul(sizes[i], kb.dim(operands[i], d));
+    }
+    Value copied =
+        kb.select(buildStartsAtSameAddress(kb, operands[0], operands[2]),
+                  kb.idx(0), sizes[0]);
+    Value bytes =
+        arith::IndexCastOp::create(b, b.getI64Type(), kb.add(copied, sizes[1]));
+    func::CallOp::create(b, counter, ValueRange{bytes});
+  }
+
   LogicalResult replace(KernelCallOp call, SymbolTable &symbols,
                         llvm::DenseMap<Attribute, func::FuncOp> &kernels) {
     Attribute key = call.getKernel();
@@ -187,6 +226,8 @@ private:
     LaunchOp::create(builder, call.getLoc(),
                      FlatSymbolRefAttr::get(kernel.getSymNameAttr()),
                      count.tasks, count.grain, operands);
+    if (llvm::isa<AppendAttr>(key))
+      countAppended(builder, call.getLoc(), symbols, operands);
     call.erase();
     return success();
   }

@@ -104,6 +104,25 @@ public:
     vector::MaskedStoreOp::create(b, memref, indices, mask, value);
   }
 
+  /// Transposes as many registers as they have lanes: perfect shuffles of rows
+  /// that are half the square apart, log2 times.
+  void transpose(SmallVectorImpl<Value> &square) {
+    SmallVector<int64_t> low, high;
+    for (int64_t i = 0; i < lanes / 2; ++i) {
+      low.append({i, i + lanes});
+      high.append({i + lanes / 2, i + lanes / 2 + lanes});
+    }
+    for (int64_t round = 1; round < lanes; round *= 2) {
+      SmallVector<Value> next;
+      for (int64_t i = 0; i < lanes / 2; ++i) {
+        Value x = square[i], z = square[i + lanes / 2];
+        next.push_back(vector::ShuffleOp::create(b, x, z, low));
+        next.push_back(vector::ShuffleOp::create(b, x, z, high));
+      }
+      square = next;
+    }
+  }
+
   // Loops; the body gets the induction variable and the carried values and
   // returns the next ones.
   using Body = llvm::function_ref<SmallVector<Value>(Value, ValueRange)>;
@@ -153,6 +172,10 @@ void emitNorm(KernelBuilder &kb, NormAttr key, func::FuncOp func);
 void emitSoftmax(KernelBuilder &kb, SoftmaxAttr key, func::FuncOp func);
 void emitAttention(KernelBuilder &kb, AttentionAttr key, func::FuncOp func);
 void emitProduct(KernelBuilder &kb, ProductAttr key, func::FuncOp func);
+void emitAppend(KernelBuilder &kb, AppendAttr key, func::FuncOp func);
+
+/// Whether two buffers that begin at their base share it.
+Value buildStartsAtSameAddress(KernelBuilder &kb, Value a, Value b);
 
 /// A step of a register tile: `count` scalars of x, at `depth`, times one
 /// vector for each of `columns`, added to `sums` (row by row).

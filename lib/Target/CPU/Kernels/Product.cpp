@@ -177,29 +177,11 @@ private:
                                kb.add(k0, k)),
                             kb.mask(kb.select(exists, rest, kb.idx(0))), zero));
         }
-        transpose(square);
+        kb.transpose(square);
         for (int64_t i = 0; i < lanes; ++i)
           kb.store(square[i], packed, {kb.add(k, i), group});
       });
     });
-  }
-
-  /// Perfect shuffles of rows that are half the square apart, log2 times.
-  void transpose(SmallVectorImpl<Value> &square) {
-    SmallVector<int64_t> low, high;
-    for (int64_t i = 0; i < lanes / 2; ++i) {
-      low.append({i, i + lanes});
-      high.append({i + lanes / 2, i + lanes / 2 + lanes});
-    }
-    for (int64_t round = 1; round < lanes; round *= 2) {
-      SmallVector<Value> next;
-      for (int64_t i = 0; i < lanes / 2; ++i) {
-        Value x = square[i], z = square[i + lanes / 2];
-        next.push_back(vector::ShuffleOp::create(b, x, z, low));
-        next.push_back(vector::ShuffleOp::create(b, x, z, high));
-      }
-      square = next;
-    }
   }
 
   //===--------------------------------------------------------------------===//

@@ -206,6 +206,18 @@ def CPU_AttentionAttr : CPU_Attr<"Attention", "attention"> {
                         DefaultValuedParameter<"bool", "false">:$result_seq_first);
 }
 
+def CPU_AppendAttr : CPU_Attr<"Append", "append"> {
+  let summary = "y = x along `axis`, then the rows of `added`: a cache that grows";
+  let description = [{
+    Operands: ins(x, added), outs(y), f32 of rank `rank`, all sizes dynamic. If x
+    and y begin at the same address they have the same strides, and x is not
+    copied: only the added part is written. With `swapped`, dimensions 1 and 2
+    of `added` are exchanged. The runtime counts the bytes that were written.
+  }];
+  let parameters = (ins "::mlir::ffn::cpu::Level":$level, "int64_t":$rank, "int64_t":$axis,
+                        DefaultValuedParameter<"bool", "false">:$swapped);
+}
+
 def CPU_ProductAttr : CPU_Attr<"Product", "product"> {
   let summary = "Batched product of two computed matrices: y = sum over k of a * b";
   let description = [{

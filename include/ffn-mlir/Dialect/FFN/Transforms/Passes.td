@@ -133,6 +133,69 @@ def FFNMaterializeWeights : Pass<"ffn-materialize-weights", "::mlir::ModuleOp"> 
   let dependentDialects = ["::mlir::ffn::FFNDialect"];
 }
 
+def FFNFoldCausalMask : Pass<"ffn-fold-causal-mask", "::mlir::ModuleOp"> {
+  let summary = "Turn masks that hide later keys into the attribute `causal`";
+  let description = [{
+    **What.** Where the mask of an attention compares ranges of positions so
+    that query s sees exactly the keys up to `s + T - S`, the mask goes and the
+    attention is `causal`: kernels then skip the keys that no query sees and
+    read no mask of size S x T. Followed are ranges with step 1, sums, casts of
+    integers, dimensions of size 1, comparisons, `Not` and `Where` of two
+    constants of which one is 0 and the other at most -1e30.
+
+    **Pre-conditions.** None. A mask of any other form stays, with a remark.
+
+    **Post-conditions.** The nodes that made a folded mask are left to CSE and
+    canonicalization.
+
+    **Before and after.**
+    ```mlir
+    %a = ffn.attention %q, %k, %v mask %m : tensor<?x?xf32> scale 0.125 : ...
+    ```
+    ```mlir
+    %a = ffn.attention %q, %k, %v scale 0.125 causal : ...
+    ```
+
+    **Numerical class.** exact: every query sees a key, next to which a score
+    of -1e30 or less is 0 under the softmax.
+  }];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
+def FFNLastTokenLogits : Pass<"ffn-last-token-logits", "::mlir::ModuleOp"> {
+  let summary = "Compute the logits of the last position only";
+  let description = [{
+    **What.** The output of that name, else the first float output of rank 3
+    that is no cache, becomes `[batch, 1, vocabulary]`: hidden states of the last
+    position are taken before the final norm and the head. Writing a text needs
+    no others, and the head is a fifth to a third of the work of reading one.
+
+    **Pre-conditions.** `ffn-raise`. The logits are a linear, behind norms and
+    casts at most, of hidden states that nothing else reads through these; else
+    an error (a remark unless `required`) says what is missing.
+
+    **Post-conditions.** A text of no tokens has no last one: running on it is an
+    error.
+
+    **Before and after.**
+    ```mlir
+    %n = ffn.norm rms %h ... : tensor<?x?x64xf32>
+    %l = ffn.linear %n, %w : tensor<?x?x64xf32>, tensor<512x64xf32> -> tensor<?x?x512xf32>
+    ```
+    ```mlir
+    %x = onnx.node "Gather" v13 (%h, %last) {axis = 1 : si64} : ... -> tensor<?x1x64xf32>
+    %n = ffn.norm rms %x ... : tensor<?x1x64xf32>
+    %l = ffn.linear %n, %w : tensor<?x1x64xf32>, tensor<512x64xf32> -> tensor<?x1x512xf32>
+    ```
+
+    **Numerical class.** exact: the logits that are left keep their bits.
+  }];
+  let options = [
+    Option<"required", "required", "bool", "true", "An error where it is not possible, else a remark">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
+}
+
 def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
   let summary = "Remove residual addends by name, or those that matter least";
   let description = [{
