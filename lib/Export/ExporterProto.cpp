@@ -131,10 +131,17 @@ void ModelExporter::writeType(uint32_t fieldNumber, Type type,
       if (tensor.hasRank()) {
         auto denotations =
             info ? info.getAs<ArrayAttr>("onnx.dim_denotations") : ArrayAttr();
+        auto inFile = info ? info.getAs<ArrayAttr>("onnx.dims") : ArrayAttr();
         auto shape = writer.message(2);
         for (auto [i, size] : llvm::enumerate(tensor.getShape())) {
           auto dim = writer.message(1);
-          if (ShapedType::isStatic(size))
+          // A name whose size weights fix is a name in the file still.
+          auto name = inFile && inFile.size() == tensor.getShape().size()
+                          ? dyn_cast<StringAttr>(inFile[i])
+                          : StringAttr();
+          if (name && ShapedType::isStatic(size))
+            writer.writeStringIfSet(2, name.getValue());
+          else if (ShapedType::isStatic(size))
             writer.writeInt(1, size);
           else if (i < dims.size() && !dims[i].empty())
             writer.writeString(2, dims[i]);

@@ -20,6 +20,9 @@ using namespace mlir;
 using namespace mlir::ffn;
 
 static constexpr StringLiteral kDimsAttr = "ffn.dims";
+/// The names of `ffn.dims` as the file has them, where a size took the place of
+/// one; an export writes these.
+static constexpr StringLiteral kFileDimsAttr = "onnx.dims";
 static constexpr StringLiteral kFreshPrefix = "_d";
 
 //===----------------------------------------------------------------------===//
@@ -559,9 +562,9 @@ LogicalResult Walker::runFunction(func::FuncOp function) {
   if (function.isExternal())
     return success();
   // Callers hold the types of a function that they call.
-  mayRefine = refine && isRefinable(function) &&
-              SymbolTable::symbolKnownUseEmpty(function,
-                                               function->getParentOp());
+  mayRefine =
+      refine && isRefinable(function) &&
+      SymbolTable::symbolKnownUseEmpty(function, function->getParentOp());
   fixed.clear();
   // Every walk but the last finds a size for one more symbol.
   size_t known;
@@ -658,13 +661,23 @@ void Walker::refineSignature(func::FuncOp function) {
     unsigned i = argument.getArgNumber();
     if (Type type = getRefinedType(argument, impl.lookup(argument)))
       argument.setType(type);
-    if (auto names = function.getArgAttrOfType<ArrayAttr>(i, kDimsAttr))
-      function.setArgAttr(i, kDimsAttr, getNames(names, argument.getType()));
+    auto names = function.getArgAttrOfType<ArrayAttr>(i, kDimsAttr);
+    if (!names)
+      continue;
+    ArrayAttr sizes = getNames(names, argument.getType());
+    if (sizes != names && !function.getArgAttr(i, kFileDimsAttr))
+      function.setArgAttr(i, kFileDimsAttr, names);
+    function.setArgAttr(i, kDimsAttr, sizes);
   }
-  for (unsigned i = 0; i < function.getNumResults(); ++i)
-    if (auto names = function.getResultAttrOfType<ArrayAttr>(i, kDimsAttr))
-      function.setResultAttr(i, kDimsAttr,
-                             getNames(names, function.getResultTypes()[i]));
+  for (unsigned i = 0; i < function.getNumResults(); ++i) {
+    auto names = function.getResultAttrOfType<ArrayAttr>(i, kDimsAttr);
+    if (!names)
+      continue;
+    ArrayAttr sizes = getNames(names, function.getResultTypes()[i]);
+    if (sizes != names && !function.getResultAttr(i, kFileDimsAttr))
+      function.setResultAttr(i, kFileDimsAttr, names);
+    function.setResultAttr(i, kDimsAttr, sizes);
+  }
 }
 
 void Walker::refineTypes(func::FuncOp function) {
