@@ -605,8 +605,9 @@ LogicalResult ModelLowering::lowerNode(onnx::NodeOp node) {
   }
   context.results.resize(node.getNumResults());
   auto append = appends.find(node);
-  if (failed(append != appends.end() ? lowerAppend(context, append->second, *options.kernels)
-                                     : behaviour.lower(context)))
+  if (failed(append != appends.end()
+                 ? lowerAppend(context, append->second, *options.kernels)
+                 : behaviour.lower(context)))
     return failure();
   for (auto [result, value] : llvm::zip(node.getResults(), context.results)) {
     if (!value) {

@@ -418,8 +418,8 @@ static int compile() {
     if (gated->code != Done)
       return gated->code;
     if (!gated->applied)
-      module = toONNX && !lastTokenLogits ? std::move(original)
-                                          : std::move(raised);
+      module =
+          toONNX && !lastTokenLogits ? std::move(original) : std::move(raised);
   }
   progress("writing " + output);
   int code = toONNX ? emitONNX(*module) : emitNative(*module, *kind);
