@@ -1,11 +1,12 @@
 // RUN: ffn-opt %s --ffn-infer-shapes | FileCheck %s
 
 // A size that only one constant fits is that constant, wherever its name
-// stands: here in two inputs, an expression and the result.
+// stands: here in two inputs, an expression and the result. The name is kept
+// for a model that is written again.
 // CHECK-LABEL: @product
-// CHECK-SAME: (%{{.*}}: tensor<?x?x48xf32> {ffn.dims = ["batch", "seq", 48]},
-// CHECK-SAME: %{{.*}}: tensor<49xf32> {ffn.dims = [49]})
-// CHECK-SAME: -> (tensor<?x?x48xf32> {ffn.dims = ["batch", "seq", 48]}, tensor<?x?x16xf32>
+// CHECK-SAME: (%{{.*}}: tensor<?x?x48xf32> {ffn.dims = ["batch", "seq", 48], onnx.dims = ["batch", "seq", "k"]},
+// CHECK-SAME: %{{.*}}: tensor<49xf32> {ffn.dims = [49], onnx.dims = ["k + 1"]})
+// CHECK-SAME: -> (tensor<?x?x48xf32> {ffn.dims = ["batch", "seq", 48], onnx.dims = ["batch", "seq", "k"]}, tensor<?x?x16xf32>
 func.func @product(%x: tensor<?x?x?xf32> {ffn.dims = ["batch", "seq", "k"]},
                    %y: tensor<?xf32> {ffn.dims = ["k + 1"]})
     -> (tensor<?x?x?xf32> {ffn.dims = ["batch", "seq", "k"]}, tensor<?x?x16xf32>) {
@@ -17,7 +18,7 @@ func.func @product(%x: tensor<?x?x?xf32> {ffn.dims = ["batch", "seq", "k"]},
 
 // The size that the first product fixes decides what the second one asks for.
 // CHECK-LABEL: @twice
-// CHECK-SAME: tensor<?x6xf32> {ffn.dims = ["", 6]}, %{{.*}}: tensor<6x12xf32> {ffn.dims = [6, 12]}
+// CHECK-SAME: tensor<?x6xf32> {ffn.dims = ["", 6], onnx.dims = ["", "k"]}, %{{.*}}: tensor<6x12xf32> {ffn.dims = [6, 12], onnx.dims = ["k", "2 * k"]}
 func.func @twice(%x: tensor<?x?xf32> {ffn.dims = ["", "k"]},
                  %y: tensor<?x?xf32> {ffn.dims = ["k", "2 * k"]}) -> tensor<?x?xf32> {
   %w = ffn.weight dense<0.0> : tensor<12x3xf32>

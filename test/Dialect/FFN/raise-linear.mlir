@@ -148,7 +148,9 @@ func.func @tensordot_misses(%x: tensor<6x8xf32>, %y: tensor<3x2x4xf32>, %s: tens
   %3 = onnx.node "Reshape" v14 (%y, %s) : (tensor<3x2x4xf32>, tensor<2xi64>) -> tensor<6x4xf32>
   %4 = onnx.node "MatMul" v13 (%3, %w) : (tensor<6x4xf32>, tensor<4x8xf32>) -> tensor<6x8xf32>
   %5 = onnx.node "Reshape" v14 (%4, %t) : (tensor<6x8xf32>, tensor<3xi64>) -> tensor<6x2x4xf32>
+  %6 = onnx.node "Reshape" v14 (%y, %s) : (tensor<3x2x4xf32>, tensor<2xi64>) -> tensor<6x4xf32>
+  %7 = onnx.node "MatMul" v13 (%6, %w) : (tensor<6x4xf32>, tensor<4x8xf32>) -> tensor<6x8xf32>
   // expected-remark @below {{near miss: linear at node (Reshape): it is not known that the reshape restores the shape before the product}}
-  %6 = onnx.node "Reshape" v14 (%4, %t) : (tensor<6x8xf32>, tensor<3xi64>) -> tensor<2x3x8xf32>
-  return %2, %5, %6 : tensor<6x2x8xf32>, tensor<6x2x4xf32>, tensor<2x3x8xf32>
+  %8 = onnx.node "Reshape" v14 (%7, %t) : (tensor<6x8xf32>, tensor<3xi64>) -> tensor<2x3x8xf32>
+  return %2, %5, %8 : tensor<6x2x8xf32>, tensor<6x2x4xf32>, tensor<2x3x8xf32>
 }
