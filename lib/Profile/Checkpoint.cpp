@@ -56,6 +56,7 @@ static std::optional<std::pair<uint32_t, uint64_t>> checksumOf(int fd) {
 StoredValue::StoredValue(StoredValue &&other) { *this = std::move(other); }
 
 StoredValue &StoredValue::operator=(StoredValue &&other) {
+  std::swap(held, other.held);
   std::swap(path, other.path);
   std::swap(fd, other.fd);
   std::swap(dtype, other.dtype);
@@ -71,19 +72,31 @@ StoredValue::~StoredValue() {
     ::close(fd);
 }
 
-Error StoredValue::create(std::string name) {
-  path = std::move(name);
-  fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  return fd < 0 ? cannot("write", path, errno) : Error::success();
-}
-
-Error StoredValue::append(const HostTensor &tensor) {
+Error StoredValue::append(HostTensor tensor) {
   dtype = tensor.getDtype();
   shapes.emplace_back(tensor.getShape().begin(), tensor.getShape().end());
   offsets.push_back(size);
+  size += tensor.getNumBytes();
+  if (hasFile())
+    return write(tensor);
+  held.push_back(std::move(tensor));
+  return Error::success();
+}
+
+Error StoredValue::writeFile(std::string name) {
+  path = std::move(name);
+  fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0)
+    return cannot("write", path, errno);
+  for (const HostTensor &tensor : held)
+    if (Error error = write(tensor))
+      return error;
+  return Error::success();
+}
+
+Error StoredValue::write(const HostTensor &tensor) {
   llvm::ArrayRef<char> bytes(tensor.data(), tensor.getNumBytes());
   checksum = crc32c(bytes, checksum);
-  size += bytes.size();
   if (std::error_code code = faultPoint("value.write"))
     return cannot("write", path, code.value());
   while (!bytes.empty()) {
@@ -104,14 +117,16 @@ Error StoredValue::sync() {
   return ::fsync(fd) != 0 ? cannot("write", path, errno) : Error::success();
 }
 
-Error StoredValue::read(size_t sample, HostTensor &tensor) const {
+Expected<HostTensor *> StoredValue::read(size_t sample, HostTensor &storage) {
+  if (sample < held.size())
+    return &held[sample];
   if (sample >= shapes.size())
     return driverError("'" + path + "' holds no sample " + llvm::Twine(sample) +
                        " [FFN-J103]");
-  if (Error error = tensor.reset(dtype, shapes[sample]))
-    return error;
-  for (size_t done = 0; done < tensor.getNumBytes();) {
-    ssize_t n = ::pread(fd, tensor.data() + done, tensor.getNumBytes() - done,
+  if (Error error = storage.reset(dtype, shapes[sample]))
+    return std::move(error);
+  for (size_t done = 0; done < storage.getNumBytes();) {
+    ssize_t n = ::pread(fd, storage.data() + done, storage.getNumBytes() - done,
                         offsets[sample] + done);
     if (n < 0 && errno == EINTR)
       continue;
@@ -119,7 +134,7 @@ Error StoredValue::read(size_t sample, HostTensor &tensor) const {
       return cannot("read", path, n ? errno : EIO);
     done += n;
   }
-  return Error::success();
+  return &storage;
 }
 
 json::Object StoredValue::toJSON() const {
@@ -250,15 +265,17 @@ Error Checkpoint::replay(llvm::ArrayRef<std::string> lines) {
     Expected<json::Value> parsed = json::parse(line);
     const json::Object *object = parsed ? parsed->getAsObject() : nullptr;
     const json::Object *made = object ? object->getObject("values") : nullptr;
-    if (!made) {
+    int64_t count = made ? object->getInteger("stages").value_or(0) : 0;
+    if (count < 1 || count > UINT16_MAX) {
       llvm::consumeError(parsed.takeError());
       return damaged("a line of its journal is damaged");
     }
-    Stage stage;
-    stage.shard = object->getString("shard").value_or("").str();
-    stage.checksum = object->getInteger("crc32c").value_or(0);
-    stage.tokens = object->getInteger("tokens").value_or(0);
-    stages.push_back(std::move(stage));
+    Group group;
+    group.stages = count;
+    group.shard = object->getString("shard").value_or("").str();
+    group.checksum = object->getInteger("crc32c").value_or(0);
+    group.tokens = object->getInteger("tokens").value_or(0);
+    groups.push_back(std::move(group));
     for (auto &[key, value] : *made) {
       unsigned number;
       if (StringRef(key).getAsInteger(10, number) || !value.getAsObject())
@@ -269,18 +286,27 @@ Error Checkpoint::replay(llvm::ArrayRef<std::string> lines) {
   for (auto &[number, object] : live) {
     std::optional<StoredValue> value = StoredValue::fromJSON(object, folder);
     // A value whose last reader has run may be gone.
-    if (value)
-      values.emplace(number, std::move(*value));
+    if (!value)
+      continue;
+    values.emplace(number, std::move(*value));
+    journaled.insert(number);
   }
   return Error::success();
+}
+
+unsigned Checkpoint::getNumStages() const {
+  unsigned count = 0;
+  for (const Group &group : groups)
+    count += group.stages;
+  return count;
 }
 
 /// Takes away what no line of the journal names.
 void Checkpoint::sweep() {
   llvm::StringSet<> known;
   known.insert("journal");
-  for (const Stage &stage : stages)
-    known.insert(stage.shard);
+  for (const Group &group : groups)
+    known.insert(group.shard);
   for (auto &[number, value] : values)
     known.insert(llvm::sys::path::filename(value.getPath()));
   std::error_code code;
@@ -297,27 +323,51 @@ void Checkpoint::sweep() {
   }
 }
 
-Error Checkpoint::commit(Stage stage, std::map<unsigned, StoredValue> made) {
+Error Checkpoint::writeFile(unsigned number, StoredValue &value) {
+  return value.writeFile(getPath("value" + llvm::Twine(number)));
+}
+
+Error Checkpoint::append(unsigned number, HostTensor tensor, uint64_t limit) {
+  StoredValue &value = values[number];
+  uint64_t bytes = tensor.getNumBytes();
+  if (!value.hasFile() && heldBytes + bytes > limit) {
+    if (Error error = writeFile(number, value))
+      return error;
+    heldBytes -= value.getHeldBytes();
+    value.release();
+  }
+  if (!value.hasFile())
+    heldBytes += bytes;
+  return value.append(std::move(tensor));
+}
+
+Error Checkpoint::commit(Group group) {
   json::Object list;
-  for (auto &[number, value] : made) {
+  for (auto &[number, value] : values) {
+    if (!journaled.insert(number).second)
+      continue;
+    if (!value.hasFile())
+      if (Error error = writeFile(number, value))
+        return error;
     if (Error error = value.sync())
       return error;
     list[std::to_string(number)] = value.toJSON();
   }
-  json::Object line{{"stage", static_cast<int64_t>(stages.size())},
-                    {"shard", stage.shard},
-                    {"crc32c", static_cast<int64_t>(stage.checksum)},
-                    {"tokens", static_cast<int64_t>(stage.tokens)},
+  json::Object line{{"stages", static_cast<int64_t>(group.stages)},
+                    {"shard", group.shard},
+                    {"crc32c", static_cast<int64_t>(group.checksum)},
+                    {"tokens", static_cast<int64_t>(group.tokens)},
                     {"values", std::move(list)}};
   if (Error error = journal->append(print(std::move(line))))
     return error;
-  stages.push_back(std::move(stage));
-  for (auto &[number, value] : made)
-    values[number] = std::move(value);
+  groups.push_back(std::move(group));
+  for (const std::string &path : unread)
+    ::unlink(path.c_str());
+  unread.clear();
   return Error::success();
 }
 
-const StoredValue *Checkpoint::find(unsigned number) const {
+StoredValue *Checkpoint::find(unsigned number) {
   auto found = values.find(number);
   return found == values.end() ? nullptr : &found->second;
 }
@@ -326,20 +376,25 @@ void Checkpoint::drop(unsigned number) {
   auto found = values.find(number);
   if (found == values.end())
     return;
-  ::unlink(found->second.getPath().c_str());
+  StoredValue &value = found->second;
+  heldBytes -= value.getHeldBytes();
+  if (journaled.count(number))
+    unread.push_back(value.getPath());
+  else if (value.hasFile())
+    ::unlink(value.getPath().c_str());
   values.erase(found);
 }
 
 Error Checkpoint::verifyShards() const {
-  for (const Stage &stage : stages) {
-    if (stage.shard.empty())
+  for (const Group &group : groups) {
+    if (group.shard.empty())
       continue;
-    int fd = ::open(getPath(stage.shard).c_str(), O_RDONLY | O_CLOEXEC);
+    int fd = ::open(getPath(group.shard).c_str(), O_RDONLY | O_CLOEXEC);
     auto found = fd < 0 ? std::nullopt : checksumOf(fd);
     if (fd >= 0)
       ::close(fd);
-    if (!found || found->first != stage.checksum)
-      return damaged("its file '" + stage.shard + "' is missing or damaged");
+    if (!found || found->first != group.checksum)
+      return damaged("its file '" + group.shard + "' is missing or damaged");
   }
   return Error::success();
 }

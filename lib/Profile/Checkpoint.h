@@ -4,10 +4,10 @@
 //
 //===----------------------------------------------------------------------===//
 //
-// A folder beside the output with a journal, one shard of statistics for each
-// finished stage, and the values that later stages read. A line of the journal
-// says that everything it names is on disk; whatever no line names is rubbish
-// of a run that was killed.
+// A folder beside the output with a journal, a shard of statistics for each
+// group of finished stages, and the values that later stages read. A line of
+// the journal says that everything it names is on disk; whatever no line names
+// is rubbish of a run that was killed.
 //
 //===----------------------------------------------------------------------===//
 
@@ -19,10 +19,12 @@
 #include "llvm/Support/JSON.h"
 #include <map>
 #include <optional>
+#include <set>
 
 namespace mlir::ffn {
 
-/// The tensors of one value, one for each sample, in a file.
+/// The tensors of one value, one for each sample, in memory, in a file or in
+/// both.
 class StoredValue {
 public:
   StoredValue() = default;
@@ -30,12 +32,21 @@ public:
   StoredValue &operator=(StoredValue &&other);
   ~StoredValue();
 
-  llvm::Error create(std::string path);
-  /// Fault point "value.write".
-  llvm::Error append(const HostTensor &tensor);
-  /// Everything is on disk afterwards. Fault point "value.sync".
+  /// Takes the tensor of the next sample: to the file where there is one, else
+  /// into memory.
+  llvm::Error append(HostTensor tensor);
+  bool hasFile() const { return fd >= 0; }
+  /// Begins the file with everything that memory holds, which stays there until
+  /// `release`. Fault point "value.write", once for each tensor.
+  llvm::Error writeFile(std::string path);
+  /// Frees what the file has too.
+  void release() { held.clear(); }
+  /// The file is on disk afterwards. Fault point "value.sync".
   llvm::Error sync();
-  llvm::Error read(size_t sample, HostTensor &tensor) const;
+  /// The tensor of a sample, in `storage` unless memory holds it.
+  llvm::Expected<HostTensor *> read(size_t sample, HostTensor &storage);
+  uint64_t getBytes() const { return size; }
+  uint64_t getHeldBytes() const { return held.empty() ? 0 : size; }
 
   llvm::json::Object toJSON() const;
   /// Opens the file in `folder` and checks size and checksum.
@@ -44,6 +55,9 @@ public:
   const std::string &getPath() const { return path; }
 
 private:
+  llvm::Error write(const HostTensor &tensor);
+
+  std::vector<HostTensor> held;
   std::string path;
   int fd = -1;
   ffn_dtype dtype = {2, 32, 1};
@@ -55,11 +69,13 @@ private:
 
 class Checkpoint {
 public:
-  struct Stage {
-    /// Name of its shard in the folder; empty if it has none.
+  /// Stages, one behind the other, that one line of the journal stands for.
+  struct Group {
+    unsigned stages = 0;
+    /// Name of their shard in the folder; empty if they have none.
     std::string shard;
     uint64_t checksum = 0;
-    /// Tokens that its statistics saw.
+    /// Tokens that their statistics saw.
     uint64_t tokens = 0;
   };
 
@@ -69,16 +85,24 @@ public:
   static llvm::Expected<std::unique_ptr<Checkpoint>>
   open(std::string folder, const llvm::json::Object &fingerprint, bool restart);
 
-  llvm::ArrayRef<Stage> getStages() const { return stages; }
+  llvm::ArrayRef<Group> getGroups() const { return groups; }
+  /// Stages of all groups.
+  unsigned getNumStages() const;
   std::string getPath(const llvm::Twine &name) const {
     return (folder + "/" + name).str();
   }
-  /// Takes the values over and makes the stage a finished one.
-  llvm::Error commit(Stage stage, std::map<unsigned, StoredValue> made);
-  /// The value of this number; null if it is not stored.
-  const StoredValue *find(unsigned number) const;
-  /// A value that no stage reads any more.
+  /// Takes the next sample of a value that no finished stage has made. What
+  /// memory holds together stays within `limit` bytes; files have the rest.
+  llvm::Error append(unsigned number, HostTensor tensor, uint64_t limit);
+  /// The value of this number; null if there is none.
+  StoredValue *find(unsigned number);
+  uint64_t getHeldBytes() const { return heldBytes; }
+  /// A value that no stage reads any more. A file that the journal names stays
+  /// until the next `commit`, since a run that begins again needs it.
   void drop(unsigned number);
+  /// Makes the stages finished ones: the shard, which is on disk, and all
+  /// values.
+  llvm::Error commit(Group group);
   /// Checks that the shards are as they were written.
   llvm::Error verifyShards() const;
   /// Takes the folder away, after the output is in its place.
@@ -89,11 +113,16 @@ private:
   llvm::Error replay(llvm::ArrayRef<std::string> lines);
   void sweep();
   llvm::Error damaged(const llvm::Twine &what) const;
+  llvm::Error writeFile(unsigned number, StoredValue &value);
 
   std::string folder;
   std::unique_ptr<Journal> journal;
-  std::vector<Stage> stages;
+  std::vector<Group> groups;
   std::map<unsigned, StoredValue> values;
+  /// Values that the journal names, and files of it that nothing reads.
+  std::set<unsigned> journaled;
+  std::vector<std::string> unread;
+  uint64_t heldBytes = 0;
 };
 
 /// A sink that sums up what passes through it.

@@ -5,9 +5,9 @@
 //===----------------------------------------------------------------------===//
 //
 // The model is cut at its sublayers, and one stage after the other is compiled,
-// run on all samples and forgotten. What a later stage reads is kept in files,
-// so that memory holds one stage and one sample, and a run that was killed
-// begins again behind the last stage that it finished.
+// run on all samples and forgotten. What a later stage reads is kept in memory
+// up to a bound and in files beyond it. From time to time everything that is
+// finished goes to disk, and a run that was killed begins again there.
 //
 //===----------------------------------------------------------------------===//
 
@@ -39,6 +39,10 @@ namespace json = llvm::json;
 static constexpr uint64_t kCompilerMemory = uint64_t(64) << 20;
 /// Left free below a limit, for what is not counted.
 static constexpr uint64_t kSlack = uint64_t(8) << 20;
+/// Bytes of values between stages, and as many of finished statistics, that
+/// memory holds; below a limit a share of it.
+static constexpr uint64_t kHeldMemory = uint64_t(256) << 20;
+static constexpr uint64_t kHeldShare = 32;
 
 namespace {
 struct Memory {
@@ -87,18 +91,19 @@ private:
   std::unique_ptr<Artefact> compile(ModuleOp stage, StringRef name);
   CollectStatus measure(unsigned index, Artefact &artefact,
                         StageStatistics &statistics,
-                        ArrayRef<StoredResult> stored,
-                        std::map<unsigned, StoredValue> &made,
-                        Checkpoint::Stage &record);
-  CollectStatus propagate(unsigned index,
-                          std::map<unsigned, StoredValue> &made);
+                        ArrayRef<StoredResult> stored);
+  CollectStatus propagate(unsigned index);
   Error gather(ArrayRef<unsigned> numbers, size_t sample,
                std::vector<HostTensor> &storage,
                SmallVectorImpl<HostTensor *> &inputs);
-  Error store(ArrayRef<StoredResult> stored, ArrayRef<HostTensor> results,
-              std::map<unsigned, StoredValue> &made);
+  /// Takes the tensors out of `results`.
+  Error store(ArrayRef<StoredResult> stored,
+              MutableArrayRef<HostTensor> results);
   Error writeShard(StringRef name, ArrayRef<SafetensorsSource> tensors,
-                   Checkpoint::Stage &record);
+                   Checkpoint::Group &record);
+  Error writePendingShard();
+  bool isGroupFull() const;
+  Error commit();
   Error writeOutput();
   /// Numbers of the outputs of a stage that something behind it reads.
   SmallVector<unsigned> getRead(unsigned index);
@@ -115,6 +120,17 @@ private:
   llvm::DenseMap<unsigned, unsigned> lastReader, argumentOf;
   std::unique_ptr<Checkpoint> checkpoint;
   json::Object header;
+  uint64_t heldLimit = kHeldMemory;
+
+  /// What was finished since the last commit.
+  struct Pending {
+    Checkpoint::Group record;
+    /// What the tensors may refer to.
+    std::vector<StatisticPass> passes;
+    std::vector<SafetensorsSource> tensors;
+    uint64_t bytes = 0;
+  } pending;
+  std::chrono::steady_clock::time_point lastCommit;
 };
 } // namespace
 
@@ -296,40 +312,33 @@ Error Collector::gather(ArrayRef<unsigned> numbers, size_t sample,
       inputs.push_back(&set.samples[sample][argument->second]);
       continue;
     }
-    const StoredValue *value = checkpoint->find(number);
+    StoredValue *value = checkpoint->find(number);
     if (!value)
       return driverError("'" + options.output +
                          ".parts' lacks a value that is needed; --restart "
                          "begins anew [FFN-J103]");
     Stopwatch watch(report.storeSeconds);
-    if (Error error = value->read(sample, tensor))
-      return error;
-    inputs.push_back(&tensor);
+    llvm::Expected<HostTensor *> read = value->read(sample, tensor);
+    if (!read)
+      return read.takeError();
+    inputs.push_back(*read);
   }
   return Error::success();
 }
 
 Error Collector::store(ArrayRef<StoredResult> stored,
-                       ArrayRef<HostTensor> results,
-                       std::map<unsigned, StoredValue> &made) {
+                       MutableArrayRef<HostTensor> results) {
   Stopwatch watch(report.storeSeconds);
-  for (auto [number, result] : stored) {
-    auto [value, isNew] = made.try_emplace(number);
-    if (isNew)
-      if (Error error = value->second.create(
-              checkpoint->getPath("value" + llvm::Twine(number))))
-        return error;
-    if (Error error = value->second.append(results[result]))
+  for (auto [number, result] : stored)
+    if (Error error =
+            checkpoint->append(number, std::move(results[result]), heldLimit))
       return error;
-  }
   return Error::success();
 }
 
 CollectStatus Collector::measure(unsigned index, Artefact &artefact,
                                  StageStatistics &statistics,
-                                 ArrayRef<StoredResult> stored,
-                                 std::map<unsigned, StoredValue> &made,
-                                 Checkpoint::Stage &record) {
+                                 ArrayRef<StoredResult> stored) {
   const Stage &stage = stages.stages[index];
   std::vector<HostTensor> storage, results;
   SmallVector<HostTensor *> inputs;
@@ -356,7 +365,8 @@ CollectStatus Collector::measure(unsigned index, Artefact &artefact,
     if (Error error = runSample(longest))
       return fail(std::move(error));
     Memory memory = readMemory();
-    uint64_t used = memory.resident + kSlack;
+    uint64_t used = memory.resident + kSlack + heldLimit -
+                    std::min(heldLimit, checkpoint->getHeldBytes());
     if (memory.peak > options.maxMemory || used > options.maxMemory)
       return refuseMemory(std::max(memory.peak, used),
                           "running " + statistics.getLayer());
@@ -368,6 +378,15 @@ CollectStatus Collector::measure(unsigned index, Artefact &artefact,
                         "a statistic of " + statistics.getLayer());
   unsigned numPasses = statistics.getNumPasses();
   std::vector<std::string> parts;
+  auto take = [&](std::vector<SafetensorsSource> tensors) {
+    for (SafetensorsSource &tensor : tensors) {
+      uint64_t bytes = getSafetensorsItemSize(tensor.dtype);
+      for (int64_t dim : tensor.shape)
+        bytes *= dim;
+      pending.bytes += bytes;
+      pending.tensors.push_back(std::move(tensor));
+    }
+  };
   for (unsigned pass = 0; pass < std::max(numPasses, 1u); ++pass) {
     StatisticPass work = statistics.begin(pass, checkpoint->getPath(name));
     for (size_t sample = 0; sample < set.samples.size(); ++sample) {
@@ -381,22 +400,24 @@ CollectStatus Collector::measure(unsigned index, Artefact &artefact,
           return fail(std::move(error));
       }
       if (pass == 0)
-        if (Error error = store(stored, results, made))
+        if (Error error = store(stored, results))
           return fail(std::move(error));
     }
-    record.tokens = std::max(record.tokens, work.getNumTokens());
-    if (numPasses == 0)
-      break;
+    pending.record.tokens =
+        std::max(pending.record.tokens, work.getNumTokens());
     Stopwatch watch(report.storeSeconds);
     auto tensors = work.finish();
     if (!tensors)
       return fail(tensors.takeError());
-    std::string shard = name + ".safetensors";
-    if (numPasses > 1) {
-      shard = name + ".part" + std::to_string(pass);
-      parts.push_back(checkpoint->getPath(shard));
+    if (numPasses <= 1) {
+      take(std::move(*tensors));
+      pending.passes.push_back(std::move(work));
+      break;
     }
-    if (Error error = writeShard(shard, *tensors, record))
+    std::string part = name + ".part" + std::to_string(pass);
+    parts.push_back(checkpoint->getPath(part));
+    Checkpoint::Group unused;
+    if (Error error = writeShard(part, *tensors, unused))
       return fail(std::move(error));
   }
   if (parts.empty())
@@ -405,15 +426,15 @@ CollectStatus Collector::measure(unsigned index, Artefact &artefact,
   auto merged = mergeTensors(parts);
   if (!merged)
     return fail(merged.takeError());
-  if (Error error = writeShard(name + ".safetensors", *merged, record))
-    return fail(std::move(error));
+  take(std::move(*merged));
+  // What is open can be read for as long as it is.
   for (const std::string &part : parts)
     llvm::sys::fs::remove(part);
   return CollectStatus::Done;
 }
 
 Error Collector::writeShard(StringRef name, ArrayRef<SafetensorsSource> tensors,
-                            Checkpoint::Stage &record) {
+                            Checkpoint::Group &record) {
   json::Object described = header;
   described["tokens"] = static_cast<int64_t>(record.tokens);
   std::vector<SafetensorsSource> ordered(tensors.begin(), tensors.end());
@@ -434,15 +455,41 @@ Error Collector::writeShard(StringRef name, ArrayRef<SafetensorsSource> tensors,
   return error;
 }
 
+Error Collector::writePendingShard() {
+  if (pending.tensors.empty() || !pending.record.shard.empty())
+    return Error::success();
+  return writeShard("stage" + std::to_string(checkpoint->getNumStages()) +
+                        ".safetensors",
+                    pending.tensors, pending.record);
+}
+
+bool Collector::isGroupFull() const {
+  std::chrono::duration<double> since =
+      std::chrono::steady_clock::now() - lastCommit;
+  return !options.rewrite.empty() || pending.bytes > heldLimit ||
+         since.count() >= options.commitSeconds;
+}
+
+Error Collector::commit() {
+  Stopwatch watch(report.storeSeconds);
+  if (Error error = writePendingShard())
+    return error;
+  Error error = checkpoint->commit(std::move(pending.record));
+  pending = Pending();
+  lastCommit = std::chrono::steady_clock::now();
+  return error;
+}
+
 /// Runs the rewritten stage, whose results are what later stages read.
-CollectStatus Collector::propagate(unsigned index,
-                                   std::map<unsigned, StoredValue> &made) {
+CollectStatus Collector::propagate(unsigned index) {
   SmallVector<unsigned> read = getRead(index);
   if (read.empty())
     return CollectStatus::Done;
   Stage &stage = plain.stages[index];
-  std::string shard =
-      checkpoint->getPath("stage" + llvm::Twine(index) + ".safetensors");
+  // Each of these stages is a group of its own.
+  if (Error error = writePendingShard())
+    return fail(std::move(error));
+  std::string shard = checkpoint->getPath(pending.record.shard);
   StringRef text = options.rewrite;
   std::string pipeline;
   bool needsShard = text.contains("%p");
@@ -455,7 +502,7 @@ CollectStatus Collector::propagate(unsigned index,
     if (after.empty())
       break;
   }
-  if (!needsShard || llvm::sys::fs::exists(shard)) {
+  if (!needsShard || !pending.record.shard.empty()) {
     FailureOr<OpPassManager> parsed = parsePipeline(pipeline);
     if (failed(parsed))
       return CollectStatus::Failed;
@@ -487,7 +534,7 @@ CollectStatus Collector::propagate(unsigned index,
       if (Error error = artefact->run(inputs, results))
         return fail(std::move(error));
     }
-    if (Error error = store(stored, results, made))
+    if (Error error = store(stored, results))
       return fail(std::move(error));
   }
   return CollectStatus::Done;
@@ -532,8 +579,6 @@ CollectStatus Collector::runStage(unsigned index) {
         llvm::find(stage.inputs, sublayer->residual) - stage.inputs.begin();
   const ProbedLayer &layer = sublayer ? layers[stage.sublayer] : layers.back();
   StageStatistics statistics(layer, options.request, taps);
-  Checkpoint::Stage record;
-  std::map<unsigned, StoredValue> made;
   if (!kept.empty()) {
     keepResults(*stage.module, kept);
     std::unique_ptr<Artefact> artefact =
@@ -543,25 +588,24 @@ CollectStatus Collector::runStage(unsigned index) {
     if (options.maxMemory && readMemory().peak > options.maxMemory)
       return refuseMemory(readMemory().peak,
                           "compiling " + statistics.getLayer());
-    CollectStatus status =
-        measure(index, *artefact, statistics, stored, made, record);
+    CollectStatus status = measure(index, *artefact, statistics, stored);
     if (status != CollectStatus::Done)
       return status;
   }
   stage.module = nullptr;
   if (rewrites) {
-    CollectStatus status = propagate(index, made);
+    CollectStatus status = propagate(index);
     if (status != CollectStatus::Done)
       return status;
   }
-  {
-    Stopwatch watch(report.storeSeconds);
-    if (Error error = checkpoint->commit(std::move(record), std::move(made)))
+  for (auto [number, last] : lastReader)
+    if (last <= index)
+      checkpoint->drop(number);
+  ++pending.record.stages;
+  // Behind the last stage comes the output itself.
+  if (index + 1 < stages.stages.size() && isGroupFull())
+    if (Error error = commit())
       return fail(std::move(error));
-    for (auto [number, last] : lastReader)
-      if (last <= index)
-        checkpoint->drop(number);
-  }
   return CollectStatus::Done;
 }
 
@@ -570,14 +614,16 @@ Error Collector::writeOutput() {
   if (Error error = checkpoint->verifyShards())
     return error;
   std::vector<std::string> shards;
-  for (const Checkpoint::Stage &stage : checkpoint->getStages()) {
-    report.tokens = std::max(report.tokens, stage.tokens);
-    if (!stage.shard.empty())
-      shards.push_back(checkpoint->getPath(stage.shard));
+  report.tokens = pending.record.tokens;
+  for (const Checkpoint::Group &group : checkpoint->getGroups()) {
+    report.tokens = std::max(report.tokens, group.tokens);
+    if (!group.shard.empty())
+      shards.push_back(checkpoint->getPath(group.shard));
   }
   auto tensors = mergeTensors(shards);
   if (!tensors)
     return tensors.takeError();
+  llvm::append_range(*tensors, pending.tensors);
   orderTensors(*tensors);
   header["tokens"] = static_cast<int64_t>(report.tokens);
   return writeFileDurably(
@@ -595,19 +641,25 @@ CollectStatus Collector::run() {
   if (options.maxMemory && resident + kCompilerMemory > options.maxMemory)
     return refuseMemory(resident + kCompilerMemory,
                         "reading the model and compiling a stage of it");
-  auto opened = Checkpoint::open(options.output + ".parts", makeFingerprint(),
-                                 options.restart);
-  if (!opened)
-    return fail(opened.takeError());
-  checkpoint = std::move(*opened);
+  if (options.maxMemory)
+    heldLimit = std::min(heldLimit, options.maxMemory / kHeldShare);
+  {
+    Stopwatch watch(report.storeSeconds);
+    auto opened = Checkpoint::open(options.output + ".parts", makeFingerprint(),
+                                   options.restart);
+    if (!opened)
+      return fail(opened.takeError());
+    checkpoint = std::move(*opened);
+  }
   report.samples = set.samples.size();
   report.stages = stages.stages.size();
-  report.resumed = checkpoint->getStages().size();
+  report.resumed = checkpoint->getNumStages();
   if (report.resumed > report.stages)
     return fail("'" + options.output +
                 ".parts' has more stages than the model; --restart begins anew "
                 "[FFN-J103]");
   double seconds = 0;
+  lastCommit = std::chrono::steady_clock::now();
   for (unsigned i = report.resumed; i < report.stages; ++i) {
     {
       Stopwatch watch(seconds);
@@ -629,7 +681,11 @@ CollectStatus Collector::run() {
   }
   if (Error error = writeOutput())
     return fail(std::move(error));
-  checkpoint->remove();
+  {
+    Stopwatch watch(report.storeSeconds);
+    pending = Pending();
+    checkpoint->remove();
+  }
   llvm::sys::fs::file_status status;
   if (!llvm::sys::fs::status(options.output, status))
     report.bytes = status.getSize();

@@ -268,11 +268,12 @@ Expected<BisectResult> mlir::ffn::bisectSublayers(
 Expected<BisectResult>
 mlir::ffn::bisectModules(ModuleOp reference, ModuleOp candidate,
                          const EvalData &data, double tolerance,
-                         const StagedModelOptions &options,
+                         StagedModelOptions options,
                          llvm::function_ref<void(const Probe &)> progress) {
   ModuleOp modules[2] = {reference, candidate};
   std::unique_ptr<StagedModel> models[2];
   std::vector<std::vector<HostTensor>> samples[2];
+  options.optLevel = 0;
   for (int side : {0, 1}) {
     auto pipeline = parsePassPipeline(
         "builtin.module(ffn-raise{remarks=false})", llvm::errs());

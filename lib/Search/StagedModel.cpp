@@ -120,6 +120,7 @@ StagedModel::compile(ModuleOp module, const StagedModelOptions &options) {
   model->sessions.resize(workers);
   CompileOptions compiling;
   compiling.cpu = options.cpu;
+  compiling.optLevel = options.optLevel;
   for (auto [i, stage] : llvm::enumerate(cut->stages)) {
     llvm::SmallString<128> path = folder;
     llvm::sys::path::append(path, "stage" + llvm::Twine(i) + ".so");

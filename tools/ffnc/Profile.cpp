@@ -119,6 +119,11 @@ static cl::opt<unsigned>
              cl::desc("0 to 3, of LLVM: less is compiled faster and runs "
                       "slower, good for few samples (default: 3)"),
              cl::sub(verb.command));
+static cl::opt<double> commitSeconds(
+    "commit-seconds", cl::init(5),
+    cl::desc("work that a crash may lose beyond the sublayer at hand: what is "
+             "finished goes to disk that often (default: 5)"),
+    cl::value_desc("seconds"), cl::sub(verb.command));
 static cl::opt<bool> restart("restart",
                              cl::desc("begin anew, whatever another run left"),
                              cl::sub(verb.command));
@@ -252,6 +257,8 @@ static int checkUsage() {
                 Usage);
   if (threads > 256)
     return fail("--threads: expected 1 to 256", Usage);
+  if (!(commitSeconds >= 0))
+    return fail("--commit-seconds is 0 at least", Usage);
   if (!samples || !length)
     return fail("--samples and --length are at least 1", Usage);
   if (isArtefact(model))
@@ -306,6 +313,7 @@ static int profile() {
   options.threads = threads;
   options.maxMemory = maxMemory.empty() ? 0 : parseSize(maxMemory);
   options.rewrite = pipelineText;
+  options.commitSeconds = commitSeconds;
   options.restart = restart;
   options.calibration = {calib, tokenizer, samples, length, seed, holdOut};
   ffn::CalibrationOptions other = options.calibration;

@@ -32,6 +32,10 @@ struct CollectOptions {
   /// behind is measured on its results. Empty: on those of the original. "%p"
   /// in it is the file with the statistics of the stage.
   std::string rewrite;
+  /// What is finished goes to disk behind the first stage that ends so many
+  /// seconds after the last time; what a kill loses is at most that and a
+  /// stage. Behind every stage where there is a `rewrite`.
+  double commitSeconds = 5;
   /// Discard what another run has left.
   bool restart = false;
 
@@ -63,7 +67,7 @@ struct CollectReport {
   unsigned stages = 0, resumed = 0;
   uint64_t samples = 0, tokens = 0, bytes = 0;
   /// Wall time of the compiler, of the compiled program, of adding up, and of
-  /// reading and writing values and shards.
+  /// reading and writing values, shards, the journal and the profile.
   double compileSeconds = 0, runSeconds = 0, addSeconds = 0, storeSeconds = 0;
   /// Largest resident size of the process so far.
   uint64_t peakMemory = 0;

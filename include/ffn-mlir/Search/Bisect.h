@@ -57,10 +57,11 @@ bisectSublayers(StagedModel &reference, StagedModel &candidate,
                 llvm::function_ref<void(const BisectResult::Probe &)> progress);
 
 /// The same for two model modules that are not raised yet, which it raises and
-/// compiles. Fails after a message.
+/// compiles, without optimisation: six partial runs over a few samples take
+/// less time than that would. Fails after a message.
 llvm::Expected<BisectResult>
 bisectModules(ModuleOp reference, ModuleOp candidate, const EvalData &data,
-              double tolerance, const StagedModelOptions &options,
+              double tolerance, StagedModelOptions options,
               llvm::function_ref<void(const BisectResult::Probe &)> progress);
 
 } // namespace mlir::ffn

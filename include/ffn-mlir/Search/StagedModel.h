@@ -26,6 +26,8 @@ struct StagedModelOptions {
   /// Evaluations that may run at the same time, each on one thread; 0: as many
   /// as the CPUs that the process may use.
   unsigned workers = 0;
+  /// Of LLVM, 0 to 3. A compiled model of another level may round otherwise.
+  unsigned optLevel = 3;
 };
 
 /// A model compiled once, whose residual sublayers can be left out at run time.

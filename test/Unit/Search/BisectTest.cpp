@@ -94,6 +94,7 @@ protected:
 TEST_F(BisectTest, FindsAFaultInEverySublayer) {
   StagedModelOptions options;
   options.workers = 1;
+  options.optLevel = 0;
   std::unique_ptr<StagedModel> original =
       StagedModel::compile(*module, options);
   OwningOpRef<ModuleOp> changed = module->clone();
