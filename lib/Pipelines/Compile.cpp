@@ -63,6 +63,7 @@ public:
         output((path.starts_with("-") ? "./" + path : path).str()),
         path(output) {}
   LogicalResult run();
+  LogicalResult adopt(StringRef made);
 
 private:
   LogicalResult fail(const llvm::Twine &what) {
@@ -74,6 +75,11 @@ private:
     return result.str().str();
   }
   LogicalResult createFolder();
+  void removeFolder() {
+    llvm::sys::fs::remove_directories(folder);
+    if (options.onTemporaryFolder)
+      options.onTemporaryFolder("");
+  }
   LogicalResult writeWeights();
   void bindWeights();
   LogicalResult runPasses(PassManager &passes);
@@ -368,11 +374,7 @@ LogicalResult Compiler::run() {
     return failure();
   if (failed(createFolder()))
     return failure();
-  llvm::scope_exit cleanUp([&] {
-    llvm::sys::fs::remove_directories(folder);
-    if (options.onTemporaryFolder)
-      options.onTemporaryFolder("");
-  });
+  llvm::scope_exit cleanUp([&] { removeFolder(); });
   if (options.emit == EmitKind::Linalg) {
     std::string text;
     llvm::raw_string_ostream os(text);
@@ -427,6 +429,21 @@ LogicalResult Compiler::run() {
   return link(object);
 }
 
+LogicalResult Compiler::adopt(StringRef made) {
+  if (failed(createFolder()))
+    return failure();
+  llvm::scope_exit cleanUp([&] { removeFolder(); });
+  std::string copy = temporary("artefact");
+  std::error_code code = llvm::sys::fs::copy_file(made, copy);
+  if (!code)
+    if (auto permissions = llvm::sys::fs::getPermissions(made))
+      code = llvm::sys::fs::setPermissions(copy, *permissions);
+  if (code)
+    return fail("cannot write beside '" + path + "': " + code.message());
+  llvm::sys::fs::remove(path + ".weights");
+  return publish(copy, path);
+}
+
 void mlir::ffn::registerCompileDialects(DialectRegistry &registry) {
   registry.insert<affine::AffineDialect, arith::ArithDialect,
                   bufferization::BufferizationDialect, cf::ControlFlowDialect,
@@ -446,4 +463,10 @@ LogicalResult mlir::ffn::compileModule(ModuleOp module,
   for (StringRef name : registry.getDialectNames())
     ctx->getOrLoadDialect(name);
   return Compiler(module, options, path).run();
+}
+
+LogicalResult mlir::ffn::adoptArtefact(ModuleOp module, StringRef made,
+                                       const CompileOptions &options,
+                                       StringRef path) {
+  return Compiler(module, options, path).adopt(made);
 }

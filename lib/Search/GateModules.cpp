@@ -15,7 +15,8 @@ using namespace mlir::ffn;
 llvm::Expected<LatencyVerdict>
 mlir::ffn::gateModules(ModuleOp original, ModuleOp rewritten,
                        const CompileOptions &compiling, unsigned threads,
-                       const LatencyGateOptions &options) {
+                       const LatencyGateOptions &options,
+                       GateFilesFunction keep) {
   llvm::SmallString<128> folder;
   if (std::error_code code =
           llvm::sys::fs::createUniqueDirectory("ffn-gate", folder))
@@ -36,6 +37,7 @@ mlir::ffn::gateModules(ModuleOp original, ModuleOp rewritten,
   inner.onTemporaryFolder = nullptr;
   ModuleOp modules[2] = {original, rewritten};
   std::unique_ptr<Artefact> artefacts[2];
+  std::string paths[2];
   for (int side : {0, 1}) {
     llvm::SmallString<128> path = folder;
     llvm::sys::path::append(path, side ? "rewritten.so" : "original.so");
@@ -44,10 +46,14 @@ mlir::ffn::gateModules(ModuleOp original, ModuleOp rewritten,
                                 "measure [FFN-R400]"
                               : "the original model has no native code to "
                                 "measure [FFN-R400]");
+    paths[side] = path.str().str();
     auto artefact = Artefact::load(path, threads);
     if (!artefact)
       return artefact.takeError();
     artefacts[side] = std::move(*artefact);
   }
-  return compareLatency(*artefacts[0], *artefacts[1], options);
+  auto verdict = compareLatency(*artefacts[0], *artefacts[1], options);
+  if (verdict && keep)
+    keep(*verdict, paths);
+  return verdict;
 }

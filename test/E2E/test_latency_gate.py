@@ -28,7 +28,7 @@ def original(tmp_path_factory):
 def test_slower_is_not_applied(original, tmp_path):
     """The original is written, to the byte, and both figures are told in the remark, the warning and the JSON."""
     done = compile_model(tmp_path / "m.so", SLOW, *SIZE, "--json", "--remarks")
-    assert (tmp_path / "m.so").read_bytes() == original
+    assert (tmp_path / "m.so").read_bytes() == original and not (tmp_path / "m.so.weights").exists()
     gate = json.loads(done.stdout)["gate"]
     assert gate["measured"] and gate["slower"] and not gate["applied"] and (gate["batch"], gate["length"]) == (1, 32)
     assert [entry["workload"] for entry in gate["workloads"]] == ["prefill", "decode"]
@@ -68,6 +68,30 @@ def test_faster_is_applied(original, tmp_path):
     gate = result["gate"]
     assert gate["measured"] and gate["applied"] and not gate["slower"] and gate["workloads"][0]["ratio"] < 1
     assert result["bytes"] < len(original)
+    # The output is the file that was measured, with the bytes that a compile without the gate writes.
+    assert gate["output_is_measured"]
+    compile_model(tmp_path / "again.so", FAST, *SIZE, "--gate=off")
+    assert (tmp_path / "m.so").read_bytes() == (tmp_path / "again.so").read_bytes()
+    assert (tmp_path / "m.so").stat().st_mode == (tmp_path / "again.so").stat().st_mode
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.so", "m.so"]
+
+
+def test_weights_beside_the_output(tmp_path):
+    """They are named after it, so that one is compiled anew."""
+    for name, options in (("m", ["--json"]), ("again", ["--gate=off"])):
+        (tmp_path / name).mkdir()
+        done = compile_model(tmp_path / name / "m.so", FAST, *SIZE, "--max-embedded-weights=1000", *options)
+        gate = json.loads(done.stdout)["gate"] if name == "m" else gate
+    assert gate["measured"] and not gate["output_is_measured"]
+    for file in ("m.so", "m.so.weights"):
+        assert (tmp_path / "m" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+def test_where_the_output_cannot_be(tmp_path):
+    """Told once, though the measuring before it is silent."""
+    (tmp_path / "folder.so").mkdir()
+    done = compile_model(tmp_path / "folder.so", FAST, *SIZE, code=1)
+    assert done.stderr.count("[FFN-O101]") == 1 and list(tmp_path.iterdir()) == [tmp_path / "folder.so"]
 
 
 def test_what_is_measured(tmp_path):

@@ -212,6 +212,8 @@ namespace {
 struct GateResult {
   int code = Done;
   bool applied = true;
+  /// The output is one of the files that were measured.
+  bool written = false;
   std::optional<ffn::LatencyVerdict> verdict;
   /// Why nothing was measured; empty where it was.
   std::string skipped;
@@ -221,6 +223,7 @@ struct GateResult {
         verdict ? verdict->toJSON() : llvm::json::Object();
     result["measured"] = verdict.has_value();
     result["applied"] = applied;
+    result["output_is_measured"] = written;
     if (!skipped.empty())
       result["skipped"] = llvm::json::fixUTF8(skipped);
     return result;
@@ -242,19 +245,41 @@ static bool hasApproximated(const ffn::DiagnosticPrinter &printer) {
 
 /// Measures `rewritten` against `original`, which becomes what would be written
 /// without the rewrite. `mayFail`: a model that has no native code is passed.
-static GateResult runGate(ModuleOp original, ModuleOp rewritten, bool mayFail) {
+/// `writes`: a library is wanted, and the one that was measured becomes it.
+static GateResult runGate(ModuleOp original, ModuleOp rewritten, bool mayFail,
+                          bool writes) {
   GateResult result;
   ffn::LatencyGateOptions options;
   options.batch = gateBatch;
   options.length = gateLength;
+  ffn::CompileOptions compiling = getCompileOptions();
+  bool isSilent = true;
+  auto keep = [&](const ffn::LatencyVerdict &verdict,
+                  const std::string(&files)[2]) {
+    bool isSlower = verdict.isSlower();
+    const std::string &file = files[!isSlower || force];
+    // A library names the file of its weights after itself.
+    if ((isSlower && require && !force) ||
+        llvm::sys::fs::exists(file + ".weights"))
+      return;
+    progress("writing " + output);
+    // That a file cannot be written is no matter of measuring.
+    isSilent = false;
+    if (succeeded(ffn::adoptArtefact(rewritten, file, compiling, output)))
+      result.written = true;
+    else
+      result.code = Diagnosed;
+  };
   progress("measuring the rewritten model against the original");
   auto verdict = [&]() -> llvm::Expected<ffn::LatencyVerdict> {
     std::unique_ptr<ScopedDiagnosticHandler> silence;
     if (mayFail)
       silence = std::make_unique<ScopedDiagnosticHandler>(
-          original.getContext(), [](Diagnostic &) { return success(); });
-    return ffn::gateModules(original, rewritten, getCompileOptions(),
-                            gateThreads, options);
+          original.getContext(),
+          [&](Diagnostic &) { return success(isSilent); });
+    return ffn::gateModules(original, rewritten, compiling, gateThreads,
+                            options,
+                            writes ? ffn::GateFilesFunction(keep) : nullptr);
   }();
   if (!verdict) {
     result.skipped = llvm::toString(verdict.takeError());
@@ -414,15 +439,19 @@ static int compile() {
       return Diagnosed;
     if (lastTokenLogits && failed(runPipeline(*raised, lastLogits)))
       return Diagnosed;
-    gated = runGate(*raised, *module, /*mayFail=*/!asked);
+    gated = runGate(*raised, *module, /*mayFail=*/!asked,
+                    kind == ffn::EmitKind::SharedLibrary);
     if (gated->code != Done)
       return gated->code;
     if (!gated->applied)
       module =
           toONNX && !lastTokenLogits ? std::move(original) : std::move(raised);
   }
-  progress("writing " + output);
-  int code = toONNX ? emitONNX(*module) : emitNative(*module, *kind);
+  int code = Done;
+  if (!gated || !gated->written) {
+    progress("writing " + output);
+    code = toONNX ? emitONNX(*module) : emitNative(*module, *kind);
+  }
   if (code == Done && asJson)
     return report(output, kindName, begin, printer.getCollected(), gated);
   return code;

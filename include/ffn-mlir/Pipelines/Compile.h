@@ -57,6 +57,12 @@ void registerCompileDialects(DialectRegistry &registry);
 LogicalResult compileModule(ModuleOp module, const CompileOptions &options,
                             StringRef path);
 
+/// Puts a copy of `made`, a library without a file of weights that
+/// `compileModule` has made of `module`, where it would have written: whole or
+/// not at all, and with the same errors.
+LogicalResult adoptArtefact(ModuleOp module, StringRef made,
+                            const CompileOptions &options, StringRef path);
+
 } // namespace mlir::ffn
 
 #endif // FFN_MLIR_PIPELINES_COMPILE_H
