@@ -2,7 +2,11 @@
 import itertools
 import json
 import math
+import os
+import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -94,18 +98,35 @@ def levels():
     return [level for level, flag in LEVELS.items() if flag in flags]
 
 
-@pytest.mark.parametrize("cpu", levels())
-@pytest.mark.parametrize("post_norm", [False, True])
-def test_left_out_is_removed_bit_by_bit(tmp_path, post_norm, cpu):
+def check_left_out_is_removed(folder, post_norm, cpu):
+    """The level of the compiled models."""
     module = ffn_mlir.parse_module(model_text(post_norm))
     found = ffn_mlir.Evaluator(module, SAMPLES, cpu=cpu, threads=1)
     for without in ([], ["0.attn"], ["1.attn", "1.mlp", "2.mlp"]):
         passes = f"builtin.module(ffn-prune-sublayers{{only={','.join(without)}}})" if without else None
-        removed = ffn_mlir.load(ffn_mlir.compile(module, tmp_path / "removed.so", pipeline=passes, cpu=cpu))
+        removed = ffn_mlir.load(ffn_mlir.compile(module, pathlib.Path(folder) / "removed.so", pipeline=passes, cpu=cpu))
         for i, sample in enumerate(SAMPLES):
             want = removed.run(sample)["logits"].tobytes()
             assert found.run(i, without).tobytes() == want
             assert found.run(i, without, restart=False).tobytes() == want
+    return removed.info.level
+
+
+@pytest.mark.parametrize("cpu", levels())
+@pytest.mark.parametrize("post_norm", [False, True])
+def test_left_out_is_removed_bit_by_bit(tmp_path, post_norm, cpu):
+    assert check_left_out_is_removed(tmp_path, post_norm, cpu) == cpu
+
+
+@pytest.mark.parametrize("cpu", levels())
+def test_left_out_is_removed_where_features_are_hidden(tmp_path, cpu):
+    """FFN_CPU_FEATURES shows a process the features of one level: it compiles for that level and runs nothing else."""
+    features = ffn_mlir.load(ffn_mlir.compile(ffn_mlir.parse_module(model_text(False)), tmp_path / "m.so", cpu=cpu)).info.features
+    code = "import sys, test_evaluator; print(test_evaluator.check_left_out_is_removed(sys.argv[1], True, 'native'))"
+    environment = os.environ | {"FFN_CPU_FEATURES": ",".join(features),
+                                "PYTHONPATH": os.pathsep.join([str(pathlib.Path(__file__).parent), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and done.stdout.split() == [cpu], done.stderr
 
 
 def test_figures_do_not_depend_on_threads_or_company(pre_norm):
