@@ -104,6 +104,8 @@ private:
   Error writePendingShard();
   bool isGroupFull() const;
   Error commit();
+  /// Commits what was finished before stage `index`, which was not.
+  Error abandon(unsigned index);
   Error writeOutput();
   /// Numbers of the outputs of a stage that something behind it reads.
   SmallVector<unsigned> getRead(unsigned index);
@@ -480,6 +482,12 @@ Error Collector::commit() {
   return error;
 }
 
+Error Collector::abandon(unsigned index) {
+  for (unsigned number : stages.stages[index].outputs)
+    checkpoint->drop(number);
+  return pending.record.stages ? commit() : Error::success();
+}
+
 /// Runs the rewritten stage, whose results are what later stages read.
 CollectStatus Collector::propagate(unsigned index) {
   SmallVector<unsigned> read = getRead(index);
@@ -665,6 +673,10 @@ CollectStatus Collector::run() {
       Stopwatch watch(seconds);
       CollectStatus status = runStage(i);
       report.peakMemory = readMemory().peak;
+      if (status == CollectStatus::Cancelled ||
+          status == CollectStatus::MemoryLimit)
+        if (Error error = abandon(i))
+          return fail(std::move(error));
       if (status != CollectStatus::Done)
         return status;
     }

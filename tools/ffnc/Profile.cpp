@@ -120,9 +120,9 @@ static cl::opt<unsigned>
                       "slower, good for few samples (default: 3)"),
              cl::sub(verb.command));
 static cl::opt<double> commitSeconds(
-    "commit-seconds", cl::init(5),
+    "commit-seconds", cl::init(10),
     cl::desc("work that a crash may lose beyond the sublayer at hand: what is "
-             "finished goes to disk that often (default: 5)"),
+             "finished goes to disk that often (default: 10)"),
     cl::value_desc("seconds"), cl::sub(verb.command));
 static cl::opt<bool> restart("restart",
                              cl::desc("begin anew, whatever another run left"),

@@ -35,7 +35,7 @@ struct CollectOptions {
   /// What is finished goes to disk behind the first stage that ends so many
   /// seconds after the last time; what a kill loses is at most that and a
   /// stage. Behind every stage where there is a `rewrite`.
-  double commitSeconds = 5;
+  double commitSeconds = 10;
   /// Discard what another run has left.
   bool restart = false;
 
