@@ -135,6 +135,11 @@ static Expected<ProbeRequest> removeDead(const PassOptions &options) {
                 {{"proof", {}}, {"empirical", {Probe::Hidden}}});
 }
 
+// ShortGPT (2403.03853); the other methods run the model themselves.
+static Expected<ProbeRequest> pruneSublayers(const PassOptions &options) {
+  return choose(options, "method", {{"block-influence", {Probe::Influence}}});
+}
+
 // FFN-SkipLLM (2404.03865).
 static Expected<ProbeRequest> insertSkip(const PassOptions &options) {
   ProbeRequest request;
@@ -152,4 +157,5 @@ void mlir::ffn::registerPassProbes() {
   registerProbes("ffn-sparsify-activations", sparsifyActivations);
   registerProbes("ffn-remove-dead-neurons", removeDead);
   registerProbes("ffn-insert-skip", insertSkip);
+  registerProbes("ffn-prune-sublayers", pruneSublayers);
 }

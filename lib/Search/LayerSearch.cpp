@@ -28,10 +28,11 @@ std::optional<LayerMethod> mlir::ffn::parseLayerMethod(StringRef name) {
       .Default(std::nullopt);
 }
 
-SmallVector<unsigned> mlir::ffn::listCandidates(const StagedModel &model,
-                                                ArrayRef<SublayerKind> kinds) {
+SmallVector<unsigned>
+mlir::ffn::listCandidates(ArrayRef<StagedSublayer> sublayers,
+                          ArrayRef<SublayerKind> kinds) {
   SmallVector<unsigned> candidates;
-  for (auto [i, sublayer] : llvm::enumerate(model.getSublayers()))
+  for (auto [i, sublayer] : llvm::enumerate(sublayers))
     if (sublayer.fixed.empty() &&
         (kinds.empty() || llvm::all_of(sublayer.kinds, [&](SublayerKind kind) {
            return llvm::is_contained(kinds, kind);
@@ -45,21 +46,26 @@ using Progress = llvm::function_ref<void(const LayerStep &)>;
 
 class Searcher {
 public:
-  Searcher(Evaluator &evaluator, const LayerSearchOptions &options)
-      : evaluator(evaluator), sublayers(evaluator.getModel().getSublayers()),
-        options(options), removed(evaluator.none()) {
-    result.kept = evaluator.none();
-    candidates = listCandidates(evaluator.getModel(), options.kinds);
+  /// Without an evaluator nothing can be measured.
+  Searcher(Evaluator *evaluator, ArrayRef<StagedSublayer> sublayers,
+           const LayerSearchOptions &options)
+      : evaluator(evaluator), sublayers(sublayers), options(options),
+        removed(sublayers.size()) {
+    result.kept.resize(sublayers.size());
+    candidates = listCandidates(sublayers, options.kinds);
   }
 
   Error begin();
   /// Round by round the candidate without which the figure is least.
   Error runGreedy(LogitMetric metric, ArrayRef<size_t> samples, double protect,
                   Progress progress);
-  Error runBlockInfluence();
+  Error runBlockInfluence(
+      llvm::function_ref<Expected<double>(unsigned, unsigned)> measure);
   void runRandom();
   Error runEvoPress(Progress progress);
   Error finish();
+  /// Between the residual before sublayer `first` and that behind `last`.
+  Expected<double> measureInfluence(unsigned first, unsigned last) const;
   LayerSearchResult result;
 
 private:
@@ -81,13 +87,12 @@ private:
     removed.set(sublayer);
     result.steps.push_back({sublayer, score});
   }
-  Expected<double> measureInfluence(unsigned first, unsigned last) const;
   SmallVector<unsigned> draw(SeededRandom &random) const;
   std::optional<BitVector> mutate(const BitVector &parent,
                                   SeededRandom &random) const;
   SmallVector<size_t> drawSamples(size_t count, SeededRandom &random) const;
 
-  Evaluator &evaluator;
+  Evaluator *evaluator;
   ArrayRef<StagedSublayer> sublayers;
   const LayerSearchOptions &options;
   SmallVector<unsigned> candidates;
@@ -96,7 +101,7 @@ private:
 } // namespace
 
 Error Searcher::begin() {
-  BitVector all = evaluator.none();
+  BitVector all(sublayers.size());
   for (unsigned sublayer : candidates)
     all.set(sublayer);
   if (isEnough(all))
@@ -132,13 +137,13 @@ Error Searcher::runGreedy(LogitMetric metric, ArrayRef<size_t> samples,
     std::vector<BitVector> masks(open.size(), removed);
     for (auto [mask, sublayer] : llvm::zip_equal(masks, open))
       mask.set(sublayer);
-    auto scores = evaluator.measure(masks, metric, samples);
+    auto scores = evaluator->measure(masks, metric, samples);
     if (!scores)
       return scores.takeError();
     size_t best = llvm::min_element(*scores) - scores->begin();
     remove(open[best], (*scores)[best]);
     progress(result.steps.back());
-    if (Error error = evaluator.setBase(removed))
+    if (Error error = evaluator->setBase(removed))
       return error;
   }
   for (unsigned sublayer : candidates)
@@ -167,13 +172,12 @@ static WeightedSum sumInfluence(const HostTensor &before,
   return sum;
 }
 
-/// Between the residual before sublayer `first` and that behind `last`.
 Expected<double> Searcher::measureInfluence(unsigned first,
                                             unsigned last) const {
-  StagedModel &model = evaluator.getModel();
+  StagedModel &model = evaluator->getModel();
   WeightedSum total;
-  for (size_t i = 0; i < evaluator.getNumSamples(); ++i) {
-    const StagedModel::State &state = evaluator.getOriginal(i);
+  for (size_t i = 0; i < evaluator->getNumSamples(); ++i) {
+    const StagedModel::State &state = evaluator->getOriginal(i);
     const HostTensor *before = model.getResidual(state, first),
                      *after = model.getHidden(state, last);
     if (before->getShape() != after->getShape())
@@ -187,7 +191,8 @@ Expected<double> Searcher::measureInfluence(unsigned first,
   return total.mean();
 }
 
-Error Searcher::runBlockInfluence() {
+Error Searcher::runBlockInfluence(
+    llvm::function_ref<Expected<double>(unsigned, unsigned)> measure) {
   // Candidates that go together, each group with its influence.
   std::vector<std::pair<double, SmallVector<unsigned>>> groups;
   for (unsigned sublayer : candidates) {
@@ -199,7 +204,7 @@ Error Searcher::runBlockInfluence() {
       groups.push_back({0, {sublayer}});
   }
   for (auto &[influence, group] : groups) {
-    auto measured = measureInfluence(group.front(), group.back());
+    auto measured = measure(group.front(), group.back());
     if (!measured)
       return measured.takeError();
     influence = *measured;
@@ -225,7 +230,7 @@ Error Searcher::runBlockInfluence() {
 /// Candidates in random order until the budget is met.
 SmallVector<unsigned> Searcher::draw(SeededRandom &random) const {
   SmallVector<unsigned> order = candidates, chosen;
-  BitVector mask = evaluator.none();
+  BitVector mask = evaluator->none();
   for (size_t i = 0; !isEnough(mask); ++i) {
     std::swap(order[i], order[i + random.next() % (order.size() - i)]);
     mask.set(order[i]);
@@ -268,7 +273,7 @@ std::optional<BitVector> Searcher::mutate(const BitVector &parent,
 /// `count` different samples; empty, which means all, where there are no more.
 SmallVector<size_t> Searcher::drawSamples(size_t count,
                                           SeededRandom &random) const {
-  SmallVector<size_t> order(evaluator.getNumSamples());
+  SmallVector<size_t> order(evaluator->getNumSamples());
   if (count >= order.size())
     return {};
   std::iota(order.begin(), order.end(), 0);
@@ -283,11 +288,11 @@ Error Searcher::runEvoPress(Progress progress) {
   constexpr unsigned kInitial = 64, kOffspring = 32, kSurvivors = 2;
   SeededRandom random(options.seed);
   // The first selection sees a sixteenth of the tokens, the second all.
-  size_t samples = evaluator.getNumSamples(),
+  size_t samples = evaluator->getNumSamples(),
          part = std::max<size_t>(1, samples / 16);
   uint64_t limit =
       options.maxEvaluations
-          ? evaluator.getNumEvaluations() + options.maxEvaluations * samples
+          ? evaluator->getNumEvaluations() + options.maxEvaluations * samples
           : std::numeric_limits<uint64_t>::max();
   auto add = [](std::vector<BitVector> &list, const BitVector &mask) {
     if (!llvm::is_contained(list, mask))
@@ -304,30 +309,30 @@ Error Searcher::runEvoPress(Progress progress) {
     return list;
   };
   std::vector<BitVector> population = collect(kInitial, [&] {
-    BitVector mask = evaluator.none();
+    BitVector mask = evaluator->none();
     for (unsigned sublayer : draw(random))
       mask.set(sublayer);
     return std::optional<BitVector>(mask);
   });
   auto initial =
-      evaluator.measure(population, options.metric, drawSamples(part, random));
+      evaluator->measure(population, options.metric, drawSamples(part, random));
   if (!initial)
     return initial.takeError();
   removed = population[llvm::min_element(*initial) - initial->begin()];
-  auto best = evaluator.measure(removed, options.metric);
+  auto best = evaluator->measure(removed, options.metric);
   if (!best)
     return best.takeError();
   double score = best->front();
   unsigned k = removed.count(), n = candidates.size();
   unsigned generations = std::ceil(k * (n - k) / 1.5);
-  for (unsigned g = 0; g < generations && evaluator.getNumEvaluations() < limit;
-       ++g) {
+  for (unsigned g = 0;
+       g < generations && evaluator->getNumEvaluations() < limit; ++g) {
     std::vector<BitVector> children =
         collect(kOffspring, [&] { return mutate(removed, random); });
     if (children.empty())
       break;
     auto first =
-        evaluator.measure(children, options.metric, drawSamples(part, random));
+        evaluator->measure(children, options.metric, drawSamples(part, random));
     if (!first)
       return first.takeError();
     std::vector<size_t> ranking(children.size());
@@ -338,7 +343,7 @@ Error Searcher::runEvoPress(Progress progress) {
     std::vector<BitVector> survivors;
     for (size_t index : ArrayRef(ranking).take_front(kSurvivors))
       survivors.push_back(children[index]);
-    auto second = evaluator.measure(survivors, options.metric);
+    auto second = evaluator->measure(survivors, options.metric);
     if (!second)
       return second.takeError();
     size_t winner = llvm::min_element(*second) - second->begin();
@@ -354,11 +359,11 @@ Error Searcher::runEvoPress(Progress progress) {
 }
 
 Error Searcher::finish() {
-  auto scores = evaluator.measure(removed, options.metric);
+  auto scores = evaluator->measure(removed, options.metric);
   if (!scores)
     return scores.takeError();
   result.distance = scores->front();
-  return evaluator.setBase(evaluator.none());
+  return evaluator->setBase(evaluator->none());
 }
 
 Expected<LayerSearchResult>
@@ -366,7 +371,7 @@ mlir::ffn::searchLayers(Evaluator &evaluator, const LayerSearchOptions &options,
                         Progress progress) {
   evaluator.forget();
   uint64_t before = evaluator.getNumEvaluations();
-  Searcher searcher(evaluator, options);
+  Searcher searcher(&evaluator, evaluator.getModel().getSublayers(), options);
   if (Error error = searcher.begin())
     return std::move(error);
   Error error = Error::success();
@@ -378,7 +383,9 @@ mlir::ffn::searchLayers(Evaluator &evaluator, const LayerSearchOptions &options,
     error = searcher.runGreedy(LogitMetric::NLL, {0}, /*protect=*/0, progress);
     break;
   case LayerMethod::BlockInfluence:
-    error = searcher.runBlockInfluence();
+    error = searcher.runBlockInfluence([&](unsigned first, unsigned last) {
+      return searcher.measureInfluence(first, last);
+    });
     break;
   case LayerMethod::Random:
     searcher.runRandom();
@@ -392,5 +399,20 @@ mlir::ffn::searchLayers(Evaluator &evaluator, const LayerSearchOptions &options,
   if (error)
     return std::move(error);
   searcher.result.evaluations = evaluator.getNumEvaluations() - before;
+  return std::move(searcher.result);
+}
+
+Expected<LayerSearchResult>
+mlir::ffn::searchInfluence(ArrayRef<StagedSublayer> sublayers,
+                           ArrayRef<double> influence,
+                           const LayerSearchOptions &options) {
+  Searcher searcher(nullptr, sublayers, options);
+  if (Error error = searcher.begin())
+    return std::move(error);
+  if (Error error = searcher.runBlockInfluence([&](unsigned first, unsigned) {
+        return Expected<double>(influence[first]);
+      }))
+    return std::move(error);
+  searcher.result.distance = std::numeric_limits<double>::quiet_NaN();
   return std::move(searcher.result);
 }

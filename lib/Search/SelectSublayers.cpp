@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Search/SelectSublayers.h"
 #include "ffn-mlir/Driver/Decode.h"
+#include "ffn-mlir/Profile/Profile.h"
 #include "ffn-mlir/Search/SublayerCost.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringExtras.h"
@@ -66,17 +67,22 @@ public:
   LogicalResult parse();
   FailureOr<SmallVector<std::string>>
   run(llvm::function_ref<std::string(SublayerOp)> whyFixed);
+  FailureOr<SmallVector<std::string>>
+  runFromProfile(llvm::function_ref<std::string(SublayerOp)> whyFixed);
 
 private:
   InFlightDiagnostic refuse(const llvm::Twine &what) {
     return module.emitError(what + " [FFN-P111]");
   }
   LogicalResult loadSamples();
-  LogicalResult setBudget(Evaluator &evaluator, size_t candidates);
+  /// A budget of latency takes an evaluator.
+  LogicalResult setBudget(Evaluator *evaluator, size_t candidates);
+  FailureOr<std::vector<double>>
+  readInfluence(ArrayRef<StagedSublayer> sublayers);
   std::string explain(const LayerSearchResult &found,
                       const StagedSublayer &sublayer, unsigned i) const;
   void keep(SublayerOp op, const Twine &why);
-  SmallVector<std::string> report(const StagedModel &model,
+  SmallVector<std::string> report(ArrayRef<StagedSublayer> sublayers,
                                   const LayerSearchResult &found,
                                   size_t candidates);
 
@@ -135,7 +141,15 @@ LogicalResult Selection::parse() {
     return refuse("protect is not between 0 and 1");
   if (given.wholeBlocks && *method != LayerMethod::BlockInfluence)
     return refuse("whole-blocks goes with method=block-influence");
-  if (given.calibration.data.empty())
+  if (!given.profile.empty()) {
+    if (*method != LayerMethod::BlockInfluence || given.wholeBlocks ||
+        given.latency > 0)
+      return refuse("profile goes with method=block-influence, without "
+                    "whole-blocks and latency, which need calib");
+    if (!given.calibration.data.empty())
+      return refuse("calib and profile exclude each other");
+  }
+  if (given.calibration.data.empty() && given.profile.empty())
     return refuse("method '" + given.method +
                   "' needs calibration data: calib=FILE, a text, token lists "
                   "(.json), a folder of them, or an .npz archive of inputs");
@@ -171,7 +185,7 @@ LogicalResult Selection::loadSamples() {
   return success();
 }
 
-LogicalResult Selection::setBudget(Evaluator &evaluator, size_t candidates) {
+LogicalResult Selection::setBudget(Evaluator *evaluator, size_t candidates) {
   auto main = module.lookupSymbol<func::FuncOp>("main");
   auto take = [&](SublayerCosts costs, double share) {
     options.costs = std::move(costs.each);
@@ -183,7 +197,7 @@ LogicalResult Selection::setBudget(Evaluator &evaluator, size_t candidates) {
   if (given.flops > 0)
     return take(countFlops(main, ops), given.flops);
   if (given.latency > 0) {
-    auto seconds = evaluator.measureSeconds();
+    auto seconds = evaluator->measureSeconds();
     if (!seconds)
       return module.emitError(llvm::toString(seconds.takeError()));
     SublayerCosts costs;
@@ -223,7 +237,7 @@ void Selection::keep(SublayerOp op, const Twine &why) {
       << given.method << ": '" << nameOf(op) << "' stays: " << why;
 }
 
-SmallVector<std::string> Selection::report(const StagedModel &model,
+SmallVector<std::string> Selection::report(ArrayRef<StagedSublayer> sublayers,
                                            const LayerSearchResult &found,
                                            size_t candidates) {
   SmallVector<std::string> names;
@@ -237,17 +251,20 @@ SmallVector<std::string> Selection::report(const StagedModel &model,
         << static_cast<unsigned>(i + 1) << " of "
         << static_cast<unsigned>(found.steps.size()) << " to go"
         << formatScore(made.score);
-    llvm::append_range(names, model.getSublayers()[made.sublayer].names);
+    llvm::append_range(names, sublayers[made.sublayer].names);
   }
   for (auto [i, op] : llvm::enumerate(ops))
     if (!removed.test(i))
-      keep(op, explain(found, model.getSublayers()[i], i));
+      keep(op, explain(found, sublayers[i], i));
   InFlightDiagnostic summary = module.emitRemark(given.method);
   summary << ": " << static_cast<unsigned>(found.steps.size()) << " of "
-          << static_cast<unsigned>(candidates)
-          << " sublayers go, distance from the original (" << metric << ") "
-          << formatNumber("", found.distance) << ", " << found.evaluations
-          << " evaluations";
+          << static_cast<unsigned>(candidates) << " sublayers go";
+  if (std::isnan(found.distance))
+    summary << ", by the influence that '" << given.profile << "' has";
+  else
+    summary << ", distance from the original (" << metric << ") "
+            << formatNumber("", found.distance) << ", " << found.evaluations
+            << " evaluations";
   if (!options.costs.empty())
     summary << formatNumber("; saves ", saved)
             << formatNumber(" of a budget of ", options.budget);
@@ -262,6 +279,8 @@ Selection::run(llvm::function_ref<std::string(SublayerOp)> whyFixed) {
       keep(op, "the budget is nothing");
     return SmallVector<std::string>();
   }
+  if (!given.profile.empty())
+    return runFromProfile(whyFixed);
   if (failed(loadSamples()))
     return failure();
   StagedModelOptions compiling;
@@ -273,13 +292,14 @@ Selection::run(llvm::function_ref<std::string(SublayerOp)> whyFixed) {
   for (auto [i, op] : llvm::enumerate(ops))
     if (model->getSublayers()[i].fixed.empty())
       model->fix(i, whyFixed(op));
-  size_t candidates = listCandidates(*model, options.kinds).size();
+  size_t candidates =
+      listCandidates(model->getSublayers(), options.kinds).size();
   auto evaluator = Evaluator::create(*model, std::move(samples), output);
   if (!evaluator)
     return module.emitError(llvm::toString(evaluator.takeError()));
   if (!targets.empty())
     (*evaluator)->setTargets(std::move(targets));
-  if (failed(setBudget(**evaluator, candidates)))
+  if (failed(setBudget(evaluator->get(), candidates)))
     return failure();
   unsigned step = 0;
   bool shown = llvm::errs().is_displayed();
@@ -296,7 +316,61 @@ Selection::run(llvm::function_ref<std::string(SublayerOp)> whyFixed) {
   auto found = searchLayers(**evaluator, options, progress);
   if (!found)
     return module.emitError(llvm::toString(found.takeError()));
-  return report(*model, *found, candidates);
+  return report(model->getSublayers(), *found, candidates);
+}
+
+/// ShortGPT's figure, the mean over tokens of 1 - cos, of each sublayer. The
+/// profile has the mean over the tokens that have a direction; the others have
+/// turned by 1.
+FailureOr<std::vector<double>>
+Selection::readInfluence(ArrayRef<StagedSublayer> sublayers) {
+  auto profile = Profile::open(given.profile);
+  if (!profile)
+    return module.emitError(llvm::toString(profile.takeError()));
+  if (failed((*profile)->checkModel(module)))
+    return failure();
+  if ((*profile)->isSequential())
+    return refuse("'" + given.profile +
+                  "' has measured layers behind rewritten ones; "
+                  "block-influence takes those of the original");
+  auto tokens = static_cast<double>((*profile)->getNumTokens());
+  std::vector<double> influence;
+  for (const StagedSublayer &sublayer : sublayers) {
+    const ProbedLayer *layer = (*profile)->findLayer(sublayer.names.front());
+    if (!layer || layer->names != sublayer.names)
+      return module.emitError("'")
+             << given.profile << "' has no sublayer '"
+             << llvm::join(sublayer.names, " + ") << "' [FFN-D105]";
+    auto cosine = (*profile)->get<double>(*layer, "", "cosine", {1});
+    if (!cosine)
+      return module.emitError(llvm::toString(cosine.takeError()));
+    auto measured = (*profile)->get<int64_t>(*layer, "", "measured", {1});
+    if (!measured)
+      return module.emitError(llvm::toString(measured.takeError()));
+    influence.push_back(
+        tokens > 0 ? 1 - cosine->front() * measured->front() / tokens : 0);
+  }
+  return influence;
+}
+
+FailureOr<SmallVector<std::string>> Selection::runFromProfile(
+    llvm::function_ref<std::string(SublayerOp)> whyFixed) {
+  FailureOr<StagedModule> cut = cutIntoStages(module);
+  if (failed(cut))
+    return failure();
+  for (auto [op, sublayer] : llvm::zip_equal(ops, cut->sublayers))
+    if (sublayer.fixed.empty())
+      sublayer.fixed = whyFixed(op);
+  size_t candidates = listCandidates(cut->sublayers, options.kinds).size();
+  if (failed(setBudget(nullptr, candidates)))
+    return failure();
+  FailureOr<std::vector<double>> influence = readInfluence(cut->sublayers);
+  if (failed(influence))
+    return failure();
+  auto found = searchInfluence(cut->sublayers, *influence, options);
+  if (!found)
+    return module.emitError(llvm::toString(found.takeError()));
+  return report(cut->sublayers, *found, candidates);
 }
 
 FailureOr<SmallVector<std::string>> mlir::ffn::selectSublayers(

@@ -3,7 +3,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
+import time
 
 import numpy as np
 import onnxruntime as ort
@@ -111,6 +113,59 @@ def test_random_and_evolution(tmp_path):
     assert len(order(better)) == 4 and distance(better) < distance(one)
     influence = [score for _, score in order(search(f"method=block-influence count=5 {calib}"))]
     assert influence == sorted(influence) and influence[0] > 0
+
+
+def profile(path, model, *options):
+    done = subprocess.run([BUILD / "bin" / "ffnc", "profile", model, "--calib", TEXT, "-o", path, *map(str, options)], capture_output=True,
+                          text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+@pytest.mark.parametrize("budget", ["count=5", "ratio=0.25 kinds=ffn", "parameters=0.2", "flops=0.3"])
+def test_influence_from_a_profile(budget, influences):
+    """The same choice and scores as measuring anew, in no time; whatever else the profile has does not matter."""
+    path, measure = influences
+    begin = time.monotonic()
+    done = search(f"method=block-influence {budget} profile={path}")
+    assert done.returncode == 0, done.stderr
+    steps = order(done)
+    assert time.monotonic() - begin < 20 and f"by the influence that '{path}' has" in done.stderr
+    # An order over all sublayers names what each budget takes.
+    for (name, score), (wanted, influence) in zip(steps, [entry for entry in measure if "kinds" not in budget or "mlp" in entry[0]]):
+        assert name == wanted and score == pytest.approx(influence, rel=1e-5)
+    assert len(steps) == {"count=5": 5, "ratio=0.25 kinds=ffn": 2}.get(budget, len(steps)) >= 2
+
+
+@pytest.fixture(scope="module")
+def influences(tmp_path_factory):
+    """A profile, and what the pass measures itself on the same samples for all sublayers."""
+    path = tmp_path_factory.mktemp("influence") / "p.safetensors"
+    profile(path, MODEL, "--for=ffn-prune-sublayers{method=block-influence count=5}", "--samples=2", "--length=48")
+    measured = order(search(f"method=block-influence count=16 samples=2 length=48 calib={TEXT}"))
+    assert len(measured) == 16
+    return path, measured
+
+
+def test_a_profile_that_does_not_serve(influences, tmp_path):
+    path, _ = influences
+    moments = profile(tmp_path / "moments", MODEL, "--probes=moments", "--samples=1", "--length=8", "--opt-level=0")
+    behind = profile(tmp_path / "behind", MODEL, "--probes=influence", "--samples=1", "--length=8", "--opt-level=0", "--prefix=rewritten",
+                     "--pass-pipeline=builtin.module(ffn-quantize{type=int8})")
+    (tmp_path / "text").write_text("no profile")
+    for options, code in [(f"count=1 profile={tmp_path / 'none'}", "FFN-I105"), (f"count=1 profile={tmp_path / 'text'}", "FFN-D103"),
+                          (f"count=1 profile={moments}", "FFN-D105"), (f"count=1 profile={behind}", "FFN-P111"),
+                          (f"count=17 profile={path}", "FFN-P112"), (f"latency=0.1 profile={path}", "FFN-P111"),
+                          (f"count=1 calib={TEXT} profile={path}", "FFN-P111"), (f"count=4 whole-blocks profile={path}", "FFN-P111")]:
+        done = search(f"method=block-influence {options}")
+        assert done.returncode == 1 and f"[{code}]" in done.stderr and not done.stdout, (options, done.stderr)
+    assert "[FFN-P111]" in search(f"method=finercut count=1 profile={path}").stderr
+    # The same graph over other weights.
+    shutil.copy(MODEL, tmp_path)
+    weights = bytearray(MODEL.with_suffix(".weights").read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (tmp_path / "pycode-lm.weights").write_bytes(weights)
+    assert "[FFN-D106]" in search(f"method=block-influence count=1 profile={path}", model=tmp_path / MODEL.name).stderr
 
 
 def test_neutral(tmp_path):

@@ -62,7 +62,8 @@ struct LayerStep {
 struct LayerSearchResult {
   /// In the order of removal.
   std::vector<LayerStep> steps;
-  /// Distance of the final model from the original by the metric.
+  /// Distance of the final model from the original by the metric; NaN where
+  /// it was not measured.
   double distance = 0;
   /// Runs of a sample through the model, parts counted as whole.
   uint64_t evaluations = 0;
@@ -71,7 +72,7 @@ struct LayerSearchResult {
 };
 
 /// Sublayers that the options admit.
-SmallVector<unsigned> listCandidates(const StagedModel &model,
+SmallVector<unsigned> listCandidates(ArrayRef<StagedSublayer> sublayers,
                                      ArrayRef<SublayerKind> kinds);
 
 /// Chooses sublayers on the samples of `evaluator`. `progress` hears of each
@@ -81,6 +82,12 @@ SmallVector<unsigned> listCandidates(const StagedModel &model,
 llvm::Expected<LayerSearchResult>
 searchLayers(Evaluator &evaluator, const LayerSearchOptions &options,
              llvm::function_ref<void(const LayerStep &)> progress);
+
+/// BlockInfluence, one by one, where the influence of every sublayer is known
+/// already; nothing is run, and the distance of the final model is NaN.
+llvm::Expected<LayerSearchResult>
+searchInfluence(ArrayRef<StagedSublayer> sublayers, ArrayRef<double> influence,
+                const LayerSearchOptions &options);
 
 } // namespace mlir::ffn
 

@@ -30,6 +30,9 @@ struct SelectOptions {
   /// Threads of the search; 0: one for each CPU that the process may use.
   unsigned threads = 0;
   CalibrationOptions calibration;
+  /// A file of `ffnc profile` that has measured this model, in place of
+  /// `calibration`; for block-influence.
+  std::string profile;
   /// Takes an answer about the addends of each sublayer that stays; not null.
   CandidateLog *log = nullptr;
 };
@@ -44,7 +47,8 @@ inline const void *getAddendOperand(SublayerOp op, unsigned addend) {
 /// can. A remark at each chosen sublayer has order and score, exactly one at
 /// every other says why it stays; rounds of a longer search go to stderr where
 /// that is a terminal. Fails after a diagnostic: options (FFN-P111, P112),
-/// calibration data (FFN-D...), a model that cannot be compiled (FFN-C...).
+/// calibration data or profile (FFN-D...), a model that cannot be compiled
+/// (FFN-C...).
 FailureOr<SmallVector<std::string>>
 selectSublayers(ModuleOp module, const SelectOptions &options,
                 llvm::function_ref<std::string(SublayerOp)> whyFixed);

@@ -111,6 +111,7 @@ private:
     options.maxEvaluations = evaluations;
     options.threads = threads;
     options.calibration = {calib, tokenizer, samples, length, seed};
+    options.profile = profile;
     options.log = &log;
     if (method == "2ssp" && ratio > 0) {
       if (!(ratio < 1) || count || parameters || flops || latency)

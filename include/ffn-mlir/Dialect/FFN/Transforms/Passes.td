@@ -224,7 +224,9 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
       + 1 are gone. `protect=0` opens all.
     - `block-influence` (ShortGPT, arXiv 2403.03853): least 1 - cos between the
       residual before and behind the sublayer, or, with `whole-blocks`, before
-      and behind the block, all of whose candidates go then.
+      and behind the block, all of whose candidates go then. With `profile` in
+      place of `calib` the figures are those of a file of `ffnc profile` (probe
+      `influence`), and nothing is compiled or run.
     - `2ssp` (arXiv 2501.17771): `ratio` s of the parameters of all sublayers
       goes. First of every network as many neurons, those with the least mean
       over samples of the norm over tokens of what they hand to the down
@@ -278,6 +280,7 @@ def FFNPruneSublayers : Pass<"ffn-prune-sublayers", "::mlir::ModuleOp"> {
     Option<"samples", "samples", "unsigned", "10", "Number of samples">,
     Option<"length", "length", "unsigned", "256", "Tokens of a sample">,
     Option<"seed", "seed", "uint64_t", "0", "Of the choice of samples and of random draws">,
+    Option<"profile", "profile", "std::string", [{""}], "block-influence: a profile of the model, in place of calib">,
     Option<"evaluations", "evaluations", "unsigned", "0", "evopress: at most so many runs over all samples; 0: generations as published">,
     Option<"threads", "threads", "unsigned", "0", "Of the search; 0: one for each CPU that the process may use">,
     Option<"cpu", "cpu", "std::string", [{"native"}], "Instruction set level of the model that is run">
