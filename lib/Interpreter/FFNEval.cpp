@@ -9,9 +9,11 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Dialect/FFN/IR/FFNExperts.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Interpreter/TensorOps.h"
 #include <cmath>
+#include <optional>
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -147,6 +149,100 @@ struct FeedForwardEval
     FailureOr<EvalTensor> bias = optional(op, state, ffn.getDownBias());
     if (failed(hidden) || failed(down) || failed(bias))
       return failure();
+    return give(op, state, linearTensors(op, state, *hidden, *down, *bias));
+  }
+};
+
+/// Scores of the experts, as `ffn.moe` defines them.
+FailureOr<EvalTensor> evaluateScores(MoEOp moe, EvalState &state) {
+  Operation *op = moe;
+  FailureOr<EvalTensor> x = operand(op, state, moe.getInput());
+  FailureOr<EvalTensor> router = operand(op, state, moe.getRouter());
+  FailureOr<EvalTensor> bias = optional(op, state, moe.getRouterBias());
+  FailureOr<EvalTensor> gate = optional(op, state, moe.getRouterGate());
+  FailureOr<EvalTensor> gateBias = optional(op, state, moe.getRouterGateBias());
+  if (failed(x) || failed(router) || failed(bias) || failed(gate) ||
+      failed(gateBias))
+    return failure();
+  FailureOr<EvalTensor> scores = linearTensors(op, state, *x, *router, *bias);
+  if (failed(scores) || moe.getRouterKind() == RouterKind::Linear)
+    return scores;
+  Activation kind = moe.getActivation();
+  if (gate->isNull()) {
+    for (double &s : scores->mutableFloats())
+      s = std::abs(activate(kind, s));
+    return scores;
+  }
+  FailureOr<EvalTensor> gated = linearTensors(op, state, *x, *gate, *gateBias);
+  if (failed(gated))
+    return failure();
+  for (auto [s, g] : llvm::zip_equal(scores->mutableFloats(), gated->floats()))
+    s = std::abs(activate(kind, g) * s);
+  return scores;
+}
+
+/// The weight of each expert for one token; none for those that are not chosen.
+SmallVector<std::optional<double>>
+weighExperts(MoEOp moe, ArrayRef<double> scores, ArrayRef<double> bias) {
+  size_t count = scores.size();
+  SmallVector<double> values(scores);
+  if (moe.getGating() == Gating::Sigmoid)
+    for (double &value : values)
+      value = sigmoid(value);
+  if (moe.getGating() == Gating::Softmax) {
+    double top = *llvm::max_element(scores), sum = 0;
+    for (double &value : values)
+      sum += value = std::exp(value - top);
+    for (double &value : values)
+      value /= sum;
+  }
+  SmallVector<double> keys(bias.empty() ? scores : ArrayRef(values));
+  for (auto [key, shift] : llvm::zip(keys, bias))
+    key += shift;
+  SmallVector<std::optional<double>> weights(count);
+  double sum = 0;
+  for (uint64_t slot = 0; slot < moe.getTopK(); ++slot) {
+    std::optional<size_t> best;
+    for (size_t e = 0; e < count; ++e)
+      if (!weights[e] && (!best || keys[e] > keys[*best]))
+        best = e;
+    weights[*best] = values[*best];
+    sum += values[*best];
+  }
+  double factor = moe.getScale().convertToDouble();
+  for (std::optional<double> &weight : weights)
+    if (weight)
+      weight = factor * (!moe.getWeighted()   ? 1
+                         : moe.getNormalize() ? *weight / sum
+                                              : *weight);
+  return weights;
+}
+
+struct MoEEval : public EvaluableOpInterface::ExternalModel<MoEEval, MoEOp> {
+  LogicalResult evaluate(Operation *op, EvalState &state) const {
+    auto moe = llvm::cast<MoEOp>(op);
+    FailureOr<EvalTensor> hidden = evaluateHidden(moe, state);
+    FailureOr<EvalTensor> scores = evaluateScores(moe, state);
+    FailureOr<EvalTensor> selection =
+        optional(op, state, moe.getSelectionBias());
+    FailureOr<EvalTensor> down = operand(op, state, moe.getDown());
+    FailureOr<EvalTensor> bias = optional(op, state, moe.getDownBias());
+    if (failed(hidden) || failed(scores) || failed(selection) || failed(down) ||
+        failed(bias))
+      return failure();
+    size_t experts = moe.getExperts(), shared = moe.getShared(),
+           width = moe.getExpertWidth(), m = moe.getHiddenWidth();
+    MutableArrayRef<double> h = hidden->mutableFloats();
+    ArrayRef<double> all = scores->floats(), shift;
+    if (!selection->isNull())
+      shift = selection->floats();
+    for (size_t token = 0; token * experts < all.size(); ++token) {
+      auto weights =
+          weighExperts(moe, all.slice(token * experts, experts), shift);
+      for (size_t e = 0; e < experts; ++e)
+        for (double &value : h.slice(token * m + shared + e * width, width))
+          value = weights[e] ? value * *weights[e] : 0;
+    }
     return give(op, state, linearTensors(op, state, *hidden, *down, *bias));
   }
 };
@@ -417,6 +513,7 @@ void mlir::ffn::registerFFNEvaluation(DialectRegistry &registry) {
     LinearOp::attachInterface<LinearEval>(*ctx);
     FeedForwardOp::attachInterface<FeedForwardEval>(*ctx);
     HiddenOp::attachInterface<HiddenEval>(*ctx);
+    MoEOp::attachInterface<MoEEval>(*ctx);
     ObserveOp::attachInterface<ObserveEval>(*ctx);
     AttentionOp::attachInterface<AttentionEval>(*ctx);
     EmbeddingOp::attachInterface<EmbeddingEval>(*ctx);

@@ -6,6 +6,7 @@
 
 #include "StructureShapes.h"
 #include "Constants.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNExperts.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Ops/ShapeHelpers.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -201,6 +202,10 @@ LogicalResult ffn::computeStructureShapes(
         .Case([&](FeedForwardOp ffn) {
           results[0].dims =
               withLast(lookup(ffn.getInput()).dims, ffn.getDown(), 0);
+        })
+        .Case([&](MoEOp moe) {
+          results[0].dims =
+              withLast(lookup(moe.getInput()).dims, moe.getDown(), 0);
         })
         .Case([&](HiddenOp hidden) {
           results[0].dims =

@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Dialect/FFN/IR/FFNExperts.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/IR/Builders.h"
@@ -50,6 +51,10 @@ void FFNDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbeOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "ffn-mlir/Dialect/FFN/IR/FFNExpertOps.cpp.inc"
       >();
   addInterfaces<FFNInlinerInterface>();
 }

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "DecomposeWeights.h"
+#include "Decomposer.h"
 #include "NodeUtils.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
@@ -19,43 +20,6 @@ namespace mlir::ffn {
 #define GEN_PASS_DEF_FFNDECOMPOSE
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h.inc"
 } // namespace mlir::ffn
-
-namespace {
-/// Writes the ops of one module as nodes of its opset.
-class Decomposer {
-public:
-  explicit Decomposer(ModuleOp module)
-      : opset(getDefaultOpset(module)), rewriter(module.getContext()) {}
-
-  LogicalResult decompose(Operation *op);
-
-private:
-  int64_t opset;
-  IRRewriter rewriter;
-  llvm::DenseMap<Value, Value> transposes;
-
-  Value node(Location loc, StringRef op, Type type, ValueRange inputs,
-             ArrayRef<NamedAttribute> attrs = {});
-  Value transposed(Value weight);
-  Value floatScalar(Location loc, Type elementType, double value);
-  Value ints(Location loc, ArrayRef<int64_t> values);
-  Value intScalar(Location loc, int64_t value);
-  Value unsqueeze(Location loc, Value value, int64_t axis);
-  Value cast(Location loc, Value value, Type elementType);
-  Value linear(Location loc, Value input, Value weight, Value bias, Type type);
-  Value activate(Location loc, Activation kind, Value x);
-  Value repeatHeads(Location loc, Value value, int64_t heads);
-  Value maskedScores(AttentionOp op, Value scores, bool &maySeeNothing);
-
-  Value lower(NormOp op);
-  Value lower(LinearOp op);
-  Value lower(FeedForwardOp op);
-  template <typename Op> Value hidden(Op op);
-  Value lower(AttentionOp op);
-  Value lower(EmbeddingOp op);
-  void lower(SublayerOp op);
-};
-} // namespace
 
 static RankedTensorType ranked(Value value) {
   return llvm::cast<RankedTensorType>(value.getType());
@@ -130,8 +94,7 @@ Value Decomposer::cast(Location loc, Value value, Type elementType) {
               intAttr(rewriter, "to", to));
 }
 
-/// The same tensor type with another last dimension.
-static RankedTensorType withLastDim(RankedTensorType type, int64_t size) {
+RankedTensorType mlir::ffn::withLastDim(RankedTensorType type, int64_t size) {
   SmallVector<int64_t> shape(type.getShape());
   shape.back() = size;
   return type.clone(shape);
@@ -285,6 +248,8 @@ template <typename Op> Value Decomposer::hidden(Op op) {
               {activate(inner, op.getActivation(), gate), up});
 }
 
+template Value Decomposer::hidden(MoEOp op);
+
 Value Decomposer::lower(FeedForwardOp op) {
   return linear(getLinearLocations(op)[2], hidden(op), op.getDown(),
                 op.getDownBias(), op.getType());
@@ -427,6 +392,8 @@ LogicalResult Decomposer::decompose(Operation *op) {
     result = lower(network);
   else if (auto layer = llvm::dyn_cast<HiddenOp>(op))
     result = hidden(layer);
+  else if (auto moe = llvm::dyn_cast<MoEOp>(op))
+    result = lower(moe);
   else if (auto attention = llvm::dyn_cast<AttentionOp>(op))
     result = lower(attention);
   else if (auto embedding = llvm::dyn_cast<EmbeddingOp>(op))
@@ -465,6 +432,8 @@ static LogicalResult checkOp(Operation *op, int64_t opset) {
                                    ranked(attention.getQuery()).getDimSize(1))
       return needs(9, "its mask or its shared heads");
   }
+  if (llvm::isa<MoEOp>(op))
+    return needs(11, "comparing scores");
   return needs(7, "broadcasting");
 }
 

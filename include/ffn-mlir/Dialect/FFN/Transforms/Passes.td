@@ -79,11 +79,12 @@ def FFNDecompose : Pass<"ffn-decompose", "::mlir::ModuleOp"> {
     **What.** The inverse of `ffn-raise`: sublayers are inlined, norms, linears,
     networks and attention become nodes of the model's opset (from 17 on a
     layer norm is one `LayerNormalization`, from 20 on a GELU is one `Gelu`).
+    `ffn.moe` computes all experts and masks those that a token did not choose.
     A weight that is stored in f16 or bf16 stays so behind a `Cast`, codes of
     `ffn.dequantize` stay codes (one in a byte) behind a `DequantizeLinear`.
 
     **Pre-conditions.** Opset 7 or later; 9 for the exact GELU and masks, 11
-    for causal attention. Ranks are known. Codes need opset 13, or 21 where
+    for causal attention and experts. Ranks are known. Codes need opset 13, or 21 where
     groups do not divide the row; before, they are written as floats after a
     remark.
 
