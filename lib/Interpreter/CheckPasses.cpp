@@ -36,6 +36,7 @@ static llvm::StringMap<NumericalClass> &getClasses() {
     known["ffn-raise"] = NumericalClass::RoundsConstants;
     known["ffn-decompose"] = NumericalClass::RoundsConstants;
     known["ffn-prune-sublayers"] = NumericalClass::Approximate;
+    known["ffn-carve-moe"] = NumericalClass::Approximate;
     return known;
   }();
   return classes;

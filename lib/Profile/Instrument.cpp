@@ -108,9 +108,13 @@ FailureOr<Value> LayerInstrumenter::normaliseRows(OpBuilder &builder,
   dropWeight(weight);
   auto type = RankedTensorType::get({rows}, element);
   auto attr = DenseElementsAttr::get(type, scales);
-  TypedAttr value = makeWeightAttr(builder.getContext(),
-                                   (getWeightKey(weight) + ".row_scale").str(),
-                                   type, attr.getRawData());
+  // Rows of one length have one scale, of which the bytes stand once.
+  TypedAttr value =
+      attr.isSplat()
+          ? llvm::cast<TypedAttr>(llvm::cast<Attribute>(attr))
+          : makeWeightAttr(builder.getContext(),
+                           (getWeightKey(weight) + ".row_scale").str(), type,
+                           attr.getRawData());
   if (!value)
     return failure();
   Value scale = WeightOp::create(builder, op.getLoc(), type, value);

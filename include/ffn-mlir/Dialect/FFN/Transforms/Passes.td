@@ -601,6 +601,57 @@ def FFNSliceNested : Pass<"ffn-slice-nested", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::ffn::FFNDialect"];
 }
 
+def FFNCarveMoE : Pass<"ffn-carve-moe", "::mlir::ModuleOp"> {
+  let summary = "Carve experts out of dense networks, without training";
+  let description = [{
+    **What.** CMoE (arXiv 2502.04416). With `config=SxAyEz` the m neurons of a
+    network become z groups of m / z: the x m / z neurons that are most often
+    among the strongest of a token are shared, the others form z - x experts of
+    neurons that fire together, and a token uses y of them. Neurons are compared
+    by their marks: token t marks the K neurons with the largest activation in a
+    network whose input and whose rows of up and gate have length one. The first
+    centroids are the marks of the z - x most marked neurons left; one balanced
+    assignment of least total L1 distance follows, solved as a transportation
+    problem. The neuron nearest to the mean of an expert's marks is its router:
+    its activation, with rows of length one, is the score. Chosen experts count
+    with weight 1.
+
+    Networks without a gate are carved by the marks of `a(w x + b)` in the same
+    way, which is our generalisation, not part of the paper.
+
+    **Pre-conditions.** `ffn-raise` ran. `profile` names what
+    `ffnc profile --for=ffn-carve-moe` measured on this model; CMoE measures a
+    layer behind carved ones (`--prefix=rewritten`). z divides m, or `pad` is
+    set: then neurons of zeros are added.
+
+    **Post-conditions.** A carved network is an `ffn.moe` with each neuron of
+    the dense one in exactly one place, and its addend is of kind `moe`. Every
+    other network stays and leaves a remark with the reason.
+
+    **Before and after.**
+    ```mlir
+    %f = ffn.feed_forward silu %n up %u gate %g down %d : ...
+    ```
+    ```mlir
+    %f = ffn.moe silu %n up %pu gate %pg down %pd router neuron %r router_gate %rg shared 128 experts 14 top_k 2 gating softmax : ...
+    ```
+
+    **Numerical class.** approximate; exact up to re-association if all experts
+    run, which is the neutral setting y = z - x and leaves the module unchanged.
+    `partition=random` is the baseline that shows what the marks are worth: the
+    same sizes and the same way to choose routers.
+  }];
+  let options = [
+    Option<"config", "config", "std::string", "\"S2A2E16\"", "SxAyEz: x of z groups are shared, y of the others run">,
+    Option<"profile", "profile", "std::string", "\"\"", "Profile of the model, with cmoe_topk">,
+    Option<"topk", "topk", "unsigned", "10", "Neurons that a token marks; read by ffnc profile --for">,
+    Option<"pad", "pad", "bool", "false", "Fill widths up that z does not divide, with neurons of zeros">,
+    Option<"partition", "partition", "std::string", "\"cmoe\"", "cmoe, or random (a baseline)">,
+    Option<"seed", "seed", "uint64_t", "0", "Of partition=random">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect"];
+}
+
 def FFNMergeLora : Pass<"ffn-merge-lora", "::mlir::ModuleOp"> {
   let summary = "Add low-rank adapters to the weights that they adapt";
   let description = [{
