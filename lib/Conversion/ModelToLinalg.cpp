@@ -7,6 +7,7 @@
 #include "ffn-mlir/Conversion/ModelToLinalg.h"
 #include "NodeContext.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
+#include "ffn-mlir/Dialect/FFN/Transforms/Experts.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Ops/LocalFunctions.h"
 #include "ffn-mlir/Support/CodedError.h"
@@ -164,6 +165,10 @@ LogicalResult ModelLowering::prepareSource() {
   if (failed(pm.run(*source)))
     return failure();
   if (failed(SymbolicShapeAnalysis::run(*source, /*refine=*/true)))
+    return failure();
+  if (failed(decomposeExperts(*source, [&](MoEOp op) {
+        return options.kernels && cpu::canServeExperts(op);
+      })))
     return failure();
   exposeWeights(sourceMain);
   if (options.kernels) {

@@ -67,10 +67,14 @@ struct CpuTarget {
 // Assignment: ffn ops on tensors to kernel calls
 //===----------------------------------------------------------------------===//
 
-/// Adds the patterns that turn ffn.linear, ffn.feed_forward, ffn.norm,
+/// Adds the patterns that turn ffn.linear, ffn.feed_forward, ffn.moe, ffn.norm,
 /// ffn.attention into kernel calls. An op they do not serve (element types,
 /// dynamic width) is left for the plain lowering.
 void populateAssignKernelsPatterns(RewritePatternSet &patterns, Level level);
+
+/// Whether there are kernels for the experts: f32 tokens, floating weights that
+/// are constant.
+bool canServeExperts(MoEOp op);
 
 /// `ffn-cpu-assign-kernels{level=...}`; any operation that holds
 /// functions.
@@ -85,8 +89,8 @@ std::unique_ptr<Pass> createAssignProductsPass(Level level = Level::Avx2);
 // Emission: kernel calls on memrefs to functions
 //===----------------------------------------------------------------------===//
 
-/// Emits the kernel of `key` (a GemmAttr, QuantizeAttr, NormAttr, SoftmaxAttr,
-/// AttentionAttr or ProductAttr) as a private function at scf + vector + memref
+/// Emits the kernel of `key` (a GemmAttr, GroupedAttr, RouteAttr, QuantizeAttr,
+/// NormAttr, SoftmaxAttr, AttentionAttr or ProductAttr) as a private function at scf + vector + memref
 /// level: arguments in the order of the key's description, then `begin`, `end`
 /// of the range of tasks. The function is complete: no other pass needs to run
 /// on it before the lowering to LLVM, math ops included.

@@ -140,6 +140,45 @@ QuantizeAttr GemmAttr::getQuantize() const {
 }
 
 LogicalResult
+RouteAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                  Level level, int64_t experts, int64_t always, int64_t topK,
+                  Gating gating, bool magnitude, bool selection, bool weighted,
+                  bool normalize, FloatAttr scale) {
+  constexpr int64_t most = 1 << 16;
+  if (experts < 1 || experts > most || always < 0 || always > most ||
+      topK < 1 || topK > experts)
+    return emitError() << "a route to " << topK << " of " << experts
+                       << " experts and " << always
+                       << " other groups is not supported";
+  if (normalize && !weighted)
+    return emitError() << "only weights are normalized";
+  if (scale && !scale.getType().isF64())
+    return emitError() << "scale of a route is an f64";
+  return success();
+}
+
+LogicalResult
+GroupedAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
+                    GemmAttr product, int64_t groups, int64_t active,
+                    bool byDepth, bool weighted) {
+  if (!product || product.getGroup() != 0)
+    return emitError() << "a grouped product is of floats";
+  int64_t size = byDepth ? product.getK() : product.getN();
+  if (groups < 1 || active < 1 || active > groups || size % groups != 0 ||
+      size == 0)
+    return emitError() << active << " of " << groups << " groups of " << size
+                       << " neurons are not supported";
+  int64_t columns = product.getPanels().getColumns();
+  if (!byDepth && size / groups % columns != 0)
+    return emitError() << "groups of " << size / groups
+                       << " columns do not end with a panel of " << columns;
+  if (byDepth ? weighted : product.getResidual())
+    return emitError() << "weights are multiplied to the columns of groups, "
+                          "residuals added to their sum";
+  return success();
+}
+
+LogicalResult
 QuantizeAttr::verify(llvm::function_ref<InFlightDiagnostic()> emitError,
                      Level level, int64_t width, int64_t group) {
   if (!isDim(width) || !GemmAttr::canServeGroup(width, 8, group))
@@ -276,6 +315,37 @@ SmallVector<MemRefType> cpu::getKernelArgumentTypes(Attribute key) {
           types.push_back(rowsOf({dyn, gemm.getN()}, f32));
         types.push_back(rowsOf({dyn, gemm.getN()}, f32));
       })
+      .Case([&](RouteAttr route) {
+        int64_t active = route.getActive();
+        types.push_back(rowsOf({dyn, route.getExperts()}, f32));
+        if (route.getSelection())
+          types.push_back(rowsOf({route.getExperts()}, f32));
+        types.push_back(rowsOf({dyn, route.getTopK()}, i32));
+        types.push_back(rowsOf({dyn, active}, i32, active));
+        types.push_back(rowsOf({dyn, route.getGroups()}, i32));
+        if (route.getScaled())
+          types.push_back(rowsOf({dyn, active}, f32, active));
+      })
+      .Case([&](GroupedAttr grouped) {
+        GemmAttr gemm = grouped.getProduct();
+        int64_t active = grouped.getActive(),
+                entries = active * grouped.getWidth();
+        if (grouped.getByDepth())
+          types.push_back(rowsOf({dyn, entries}, f32, entries));
+        else
+          types.push_back(rowsOf({dyn, gemm.getK()}, f32));
+        types.push_back(MemRefType::get({gemm.getPanels().getTotalBytes()},
+                                        IntegerType::get(key.getContext(), 8)));
+        types.push_back(rowsOf({dyn, active}, i32, active));
+        types.push_back(rowsOf({dyn, grouped.getGroups()}, i32));
+        if (grouped.getWeighted())
+          types.push_back(rowsOf({dyn, active}, f32, active));
+        if (gemm.getResidual())
+          types.push_back(rowsOf({dyn, gemm.getN()}, f32));
+        types.push_back(grouped.getByDepth()
+                            ? rowsOf({dyn, gemm.getN()}, f32)
+                            : rowsOf({dyn, entries}, f32, entries));
+      })
       .Case([&](QuantizeAttr quantize) {
         types.push_back(rowsOf({dyn, quantize.getWidth()}, f32));
         types.push_back(rowsOf({dyn, quantize.getWords()}, i32));
@@ -319,7 +389,11 @@ SmallVector<MemRefType> cpu::getKernelArgumentTypes(Attribute key) {
   return types;
 }
 
-unsigned cpu::getNumKernelOutputs(Attribute key) { return 1; }
+unsigned cpu::getNumKernelOutputs(Attribute key) {
+  if (auto route = llvm::dyn_cast<RouteAttr>(key))
+    return route.getScaled() ? 4 : 3;
+  return 1;
+}
 
 //===----------------------------------------------------------------------===//
 // Operations

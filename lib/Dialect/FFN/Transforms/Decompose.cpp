@@ -404,9 +404,7 @@ LogicalResult Decomposer::decompose(Operation *op) {
   return success();
 }
 
-/// Why an op cannot be written as nodes, or success: types that are not
-/// ranked, and operators that the opset lacks.
-static LogicalResult checkOp(Operation *op, int64_t opset) {
+LogicalResult Decomposer::check(Operation *op) const {
   for (Type type :
        llvm::concat<const Type>(op->getOperandTypes(), op->getResultTypes()))
     if (auto tensor = llvm::dyn_cast<TensorType>(type);
@@ -441,23 +439,22 @@ namespace {
 struct Decompose : mlir::ffn::impl::FFNDecomposeBase<Decompose> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    int64_t opset = getDefaultOpset(module);
+    Decomposer decomposer(module);
     SmallVector<Operation *> ops;
     bool ok = true;
     module.walk<WalkOrder::PostOrder>([&](Operation *op) {
       if (!llvm::isa<SublayerOp, ObserveOp>(op) &&
           !llvm::isa<ComputeOpInterface>(op))
         return;
-      ok &= succeeded(checkOp(op, opset));
+      ok &= succeeded(decomposer.check(op));
       ops.push_back(op);
     });
     if (!ok)
       return signalPassFailure();
-    Decomposer decomposer(module);
     for (Operation *op : ops)
       if (failed(decomposer.decompose(op)))
         return signalPassFailure();
-    writeStoredWeights(module, opset);
+    writeStoredWeights(module, getDefaultOpset(module));
   }
 };
 } // namespace

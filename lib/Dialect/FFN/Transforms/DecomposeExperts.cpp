@@ -12,6 +12,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "Decomposer.h"
+#include "ffn-mlir/Dialect/FFN/Transforms/Experts.h"
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -153,4 +154,18 @@ Value Decomposer::lower(MoEOp op) {
                   intAttr(rewriter, "axis", rank - 1));
   return linear(op.getLoc(), routed, op.getDown(), op.getDownBias(),
                 op.getType());
+}
+
+LogicalResult mlir::ffn::decomposeExperts(ModuleOp module,
+                                          function_ref<bool(MoEOp)> keeps) {
+  SmallVector<MoEOp> ops;
+  module.walk([&](MoEOp op) {
+    if (!keeps(op))
+      ops.push_back(op);
+  });
+  Decomposer decomposer(module);
+  for (MoEOp op : ops)
+    if (failed(decomposer.check(op)) || failed(decomposer.decompose(op)))
+      return failure();
+  return success();
 }

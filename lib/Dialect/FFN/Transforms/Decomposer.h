@@ -23,6 +23,9 @@ public:
   explicit Decomposer(ModuleOp module)
       : opset(getDefaultOpset(module)), rewriter(module.getContext()) {}
 
+  /// Refuses ops whose types are not ranked, or that need operators that the
+  /// opset lacks.
+  LogicalResult check(Operation *op) const;
   LogicalResult decompose(Operation *op);
 
 private:

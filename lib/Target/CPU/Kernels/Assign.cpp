@@ -4,12 +4,11 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "AssignDetail.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
-#include "ffn-mlir/Target/CPU/Kernels.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
-#include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -80,96 +79,14 @@ static bool isF32Tensor(Type type) {
   return ranked && ranked.getRank() >= 1 && ranked.getElementType().isF32();
 }
 
-namespace {
-/// A tensor of any rank seen as rows of its last dimension, and back.
-struct Rows {
-  OpBuilder &builder;
-  Location loc;
-  Value original, matrix;
-
-  Rows(OpBuilder &builder, Location loc, Value tensor)
-      : builder(builder), loc(loc), original(tensor), matrix(tensor) {
-    auto type = llvm::cast<RankedTensorType>(tensor.getType());
-    int64_t rank = type.getRank(), width = type.getShape().back();
-    if (rank == 2)
-      return;
-    if (rank == 1) {
-      auto to = RankedTensorType::get({1, width}, type.getElementType());
-      matrix = tensor::ExpandShapeOp::create(
-          builder, loc, to, tensor, SmallVector<ReassociationIndices>{{0, 1}});
-      return;
-    }
-    matrix = tensor::CollapseShapeOp::create(builder, loc, tensor,
-                                             getReassociation());
-  }
-
-  SmallVector<ReassociationIndices> getReassociation() {
-    int64_t rank = llvm::cast<RankedTensorType>(original.getType()).getRank();
-    SmallVector<ReassociationIndices> groups(2);
-    for (int64_t i = 0; i + 1 < rank; ++i)
-      groups[0].push_back(i);
-    groups[1].push_back(rank - 1);
-    return groups;
-  }
-
-  /// An uninitialised matrix with these rows.
-  Value empty(int64_t width) {
-    auto type = llvm::cast<RankedTensorType>(matrix.getType());
-    OpFoldResult rows =
-        type.isDynamicDim(0)
-            ? OpFoldResult(
-                  tensor::DimOp::create(builder, loc, matrix, 0).getResult())
-            : builder.getIndexAttr(type.getDimSize(0));
-    return tensor::EmptyOp::create(
-        builder, loc, ArrayRef<OpFoldResult>{rows, builder.getIndexAttr(width)},
-        type.getElementType());
-  }
-
-  /// The matrix with the leading dimensions of the original.
-  Value restore(Value result) {
-    auto type = llvm::cast<RankedTensorType>(original.getType());
-    int64_t rank = type.getRank();
-    int64_t width =
-        llvm::cast<RankedTensorType>(result.getType()).getDimSize(1);
-    if (rank == 2)
-      return result;
-    if (rank == 1)
-      return tensor::CollapseShapeOp::create(
-          builder, loc, result, SmallVector<ReassociationIndices>{{0, 1}});
-    SmallVector<OpFoldResult> sizes =
-        tensor::getMixedSizes(builder, loc, original);
-    sizes.back() = builder.getIndexAttr(width);
-    SmallVector<int64_t> shape(type.getShape());
-    shape.back() = width;
-    return tensor::ExpandShapeOp::create(
-        builder, loc, RankedTensorType::get(shape, type.getElementType()),
-        result, getReassociation(), sizes);
-  }
-};
-
-struct Projection {
-  SmallVector<Value> weights, biases;
-  Activation activation = Activation::Identity;
-};
-} // namespace
-
-/// A vector of zeros, for the missing one of two biases.
-static Value zeroVector(OpBuilder &builder, Location loc, int64_t size) {
+Value cpu::zeroVector(OpBuilder &builder, Location loc, int64_t size) {
   auto type = RankedTensorType::get({size}, builder.getF32Type());
   return WeightOp::create(
       builder, loc, type,
       DenseElementsAttr::get(type, builder.getF32FloatAttr(0.0)));
 }
 
-/// How the weights of a projection are kept.
-struct Storage {
-  Type element;
-  int64_t group = 0; // of codes
-  bool int8Rows = false;
-};
-
-/// Gate and up share panels, so they are kept alike.
-static Storage findStorage(ArrayRef<Value> weights) {
+Storage cpu::findStorage(ArrayRef<Value> weights) {
   Storage storage;
   auto first = weights[0].getDefiningOp<DequantizeOp>();
   if (Type element = getPackedCodes(weights[0]);
@@ -211,9 +128,8 @@ static Value buildQuantize(Rows &rows, GemmAttr key, Value x) {
       .getResult(0);
 }
 
-/// Calls the gemm kernel on a matrix; `residual` may be null.
-static Value buildGemm(Rows &rows, Level level, Value x,
-                       const Projection &projection, Value residual) {
+Value cpu::buildGemm(Rows &rows, Level level, Value x,
+                     const Projection &projection, Value residual) {
   OpBuilder &builder = rows.builder;
   auto weightType =
       llvm::cast<RankedTensorType>(projection.weights[0].getType());
@@ -244,7 +160,7 @@ static Value buildGemm(Rows &rows, Level level, Value x,
       .getResult(0);
 }
 
-static bool canServe(Value x, ArrayRef<Value> weights) {
+bool cpu::canServe(Value x, ArrayRef<Value> weights) {
   auto type = llvm::dyn_cast<RankedTensorType>(x.getType());
   if (!isF32Tensor(x.getType()) || !type)
     return false;
@@ -259,10 +175,7 @@ static bool canServe(Value x, ArrayRef<Value> weights) {
   });
 }
 
-/// A value whose last dimension is known from a weight, with that size in its
-/// type.
-static Value withWidth(OpBuilder &builder, Location loc, Value x,
-                       int64_t width) {
+Value cpu::withWidth(OpBuilder &builder, Location loc, Value x, int64_t width) {
   auto type = llvm::cast<RankedTensorType>(x.getType());
   if (!type.isDynamicDim(type.getRank() - 1))
     return x;
@@ -271,7 +184,7 @@ static Value withWidth(OpBuilder &builder, Location loc, Value x,
   return tensor::CastOp::create(builder, loc, type.clone(shape), x);
 }
 
-static Value castTo(OpBuilder &builder, Location loc, Value value, Type type) {
+Value cpu::castTo(OpBuilder &builder, Location loc, Value value, Type type) {
   if (value.getType() == type)
     return value;
   return tensor::CastOp::create(builder, loc, type, value);
@@ -357,10 +270,12 @@ bool canInline(SublayerOp op) {
     return false;
   return llvm::all_of(op.getYieldedAddends(), [&](Value addend) {
     Operation *producer = addend.getDefiningOp();
-    if (!llvm::isa_and_nonnull<LinearOp, FeedForwardOp>(producer) ||
+    if (!llvm::isa_and_nonnull<LinearOp, FeedForwardOp, MoEOp>(producer) ||
         producer->getParentOp() != op || !addend.hasOneUse() ||
         addend.getType() != type)
       return false;
+    if (auto moe = llvm::dyn_cast<MoEOp>(producer))
+      return canServeExperts(moe);
     auto compute = llvm::cast<ComputeOpInterface>(producer);
     return canServe(producer->getOperand(0), compute.getWeightOperands());
   });
@@ -397,6 +312,20 @@ struct FeedForwardPattern : AssignPattern<FeedForwardOp> {
     Value value = assignFeedForward(rewriter, op, level, Value());
     if (!value)
       return rewriter.notifyMatchFailure(op, "types or runtime weights");
+    rewriter.replaceOp(op, castTo(rewriter, op.getLoc(), value, op.getType()));
+    return success();
+  }
+};
+
+struct MoEPattern : AssignPattern<MoEOp> {
+  using AssignPattern::AssignPattern;
+  LogicalResult matchAndRewrite(MoEOp op,
+                                PatternRewriter &rewriter) const override {
+    if (isPendingAddend(op))
+      return failure();
+    if (!canServeExperts(op))
+      return rewriter.notifyMatchFailure(op, "types or runtime weights");
+    Value value = assignExperts(rewriter, op, level, Value());
     rewriter.replaceOp(op, castTo(rewriter, op.getLoc(), value, op.getType()));
     return success();
   }
@@ -442,6 +371,8 @@ struct SublayerPattern : AssignPattern<SublayerOp> {
       Value sum;
       if (auto linear = llvm::dyn_cast<LinearOp>(producer))
         sum = assignLinear(rewriter, linear, level, results[0]);
+      else if (auto moe = llvm::dyn_cast<MoEOp>(producer))
+        sum = assignExperts(rewriter, moe, level, results[0]);
       else
         sum = assignFeedForward(rewriter, llvm::cast<FeedForwardOp>(producer),
                                 level, results[0]);
@@ -667,7 +598,7 @@ private:
 void cpu::populateAssignKernelsPatterns(RewritePatternSet &patterns,
                                         Level level) {
   MLIRContext *ctx = patterns.getContext();
-  patterns.add<SublayerPattern, LinearPattern, FeedForwardPattern,
+  patterns.add<SublayerPattern, LinearPattern, FeedForwardPattern, MoEPattern,
                HiddenPattern, NormPattern, AttentionPattern>(ctx, level);
 }
 

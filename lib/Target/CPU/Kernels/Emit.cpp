@@ -19,8 +19,9 @@ using namespace mlir::ffn::cpu;
 
 Level cpu::getKernelLevel(Attribute key) {
   return llvm::TypeSwitch<Attribute, Level>(key)
-      .Case<GemmAttr, QuantizeAttr, NormAttr, SoftmaxAttr, AttentionAttr,
-            ProductAttr, AppendAttr>([](auto attr) { return attr.getLevel(); })
+      .Case<GemmAttr, GroupedAttr, RouteAttr, QuantizeAttr, NormAttr,
+            SoftmaxAttr, AttentionAttr, ProductAttr, AppendAttr>(
+          [](auto attr) { return attr.getLevel(); })
       .Default([](Attribute) { return Level::Avx2; });
 }
 
@@ -68,6 +69,11 @@ TaskCount cpu::buildTaskCount(OpBuilder &builder, Location loc, Attribute key,
                                         panels.getWidth());
         return TaskCount{tasks, grainOf(work)};
       })
+      .Case([&](GroupedAttr grouped) {
+        TaskCount count = buildGroupedTaskCount(kb, grouped, operands);
+        return TaskCount{count.tasks, grainOf(count.grain)};
+      })
+      .Case([&](RouteAttr) { return TaskCount{kb.idx(1), kb.idx(1)}; })
       .Case([&](ProductAttr product) {
         ProductTasks tasks(kb, product, operands);
         return TaskCount{tasks.count, grainOf(kb.max(tasks.work, kb.idx(1)))};
@@ -124,6 +130,8 @@ func::FuncOp cpu::emitKernel(OpBuilder &builder, Location loc, Attribute key,
   KernelBuilder kb(b, CpuTarget{getKernelLevel(key)}.getLanes());
   llvm::TypeSwitch<Attribute>(key)
       .Case([&](GemmAttr attr) { emitGemm(kb, attr, func); })
+      .Case([&](GroupedAttr attr) { emitGrouped(kb, attr, func); })
+      .Case([&](RouteAttr attr) { emitRoute(kb, attr, func); })
       .Case([&](QuantizeAttr attr) { emitQuantize(kb, attr, func); })
       .Case([&](NormAttr attr) { emitNorm(kb, attr, func); })
       .Case([&](SoftmaxAttr attr) { emitSoftmax(kb, attr, func); })

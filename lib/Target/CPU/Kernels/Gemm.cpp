@@ -51,12 +51,15 @@ void cpu::emitGemm(KernelBuilder &kb, GemmAttr key, func::FuncOp func) {
   emitFloatGemm(kb, key, func);
 }
 
-GemmEmitter::GemmEmitter(KernelBuilder &kb, GemmAttr key, func::FuncOp func)
+GemmEmitter::GemmEmitter(KernelBuilder &kb, GemmAttr key)
     : kb(kb), b(kb.b), key(key), panels(key.getPanels()),
       width(panels.getWidth()), vectors(panels.getVectors()),
       outVectors(key.getGated() ? vectors / 2 : vectors),
-      rowBlock(getGemmRowBlock(key)),
-      singleGroup(panels.isQuantized() && panels.getGroup() >= key.getK()) {
+      rowBlock(getGemmRowBlock(key)), depth(key.getK()),
+      singleGroup(panels.isQuantized() && panels.getGroup() >= key.getK()) {}
+
+GemmEmitter::GemmEmitter(KernelBuilder &kb, GemmAttr key, func::FuncOp func)
+    : GemmEmitter(kb, key) {
   ArrayRef<BlockArgument> args = func.getArguments();
   x = args[0];
   weight = args[1];
@@ -101,10 +104,12 @@ void GemmEmitter::emitTiles(Value k0, Value k1, int64_t step) {
   int64_t tile = getTileRows(key);
   Value tiles = kb.divU(rows, tile), tiled = kb.mul(tiles, tile);
   // Each tile asks for its share of the next panel.
-  int64_t depth = llvm::divideCeil(key.getK(), depthBlocks);
-  int64_t steps = std::max<int64_t>(1, depth / step);
-  Value share = kb.divU(kb.idx(panels.getPanelBytes() / depthBlocks / steps),
-                        kb.max(tiles, kb.idx(1)));
+  int64_t steps =
+      std::max<int64_t>(1, llvm::divideCeil(depth, depthBlocks) / step);
+  int64_t bytes =
+      depth == key.getK() ? panels.getPanelBytes() : panels.getRowBytes(depth);
+  Value share =
+      kb.divU(kb.idx(bytes / depthBlocks / steps), kb.max(tiles, kb.idx(1)));
   Value depthStart = depthBlocks == 1
                          ? kb.idx(0)
                          : kb.divU(kb.mul(k0, panels.getRowBytes(2)), 2);
@@ -112,6 +117,8 @@ void GemmEmitter::emitTiles(Value k0, Value k1, int64_t step) {
     Value number = kb.divU(row, tile);
     Value start = kb.add(kb.add(nextPanel, depthStart),
                          kb.mul(kb.mul(number, share), steps));
+    if (depth != key.getK())
+      start = kb.add(start, getWeightsOffset());
     emitTile(tile, row, k0, k1, [&](Value k, int64_t u) {
       if (u != 0)
         return;
@@ -160,8 +167,10 @@ void GemmEmitter::finish(Value row, ArrayRef<Value> sums) {
       value = kb.fmul(value, completed[outVectors + j]);
     values.push_back(value);
   }
-  Value yRow = kb.add(row0, row);
-  Value column = kb.mul(panel, panels.getColumns());
+  Value yRow = getOutputRow(row);
+  for (Value &value : values)
+    value = adjust(yRow, value);
+  Value column = getOutputColumn();
   auto storeFull = [&](int64_t j) {
     Value at = kb.add(column, j * kb.lanes);
     Value value = values[j];

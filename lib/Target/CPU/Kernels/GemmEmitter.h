@@ -18,11 +18,16 @@ namespace mlir::ffn::cpu {
 /// register tiles of the most rows that fit, then of powers of two.
 class GemmEmitter {
 public:
+  /// Takes the operands of the product from the arguments of `func`.
   GemmEmitter(KernelBuilder &kb, GemmAttr key, func::FuncOp func);
   virtual ~GemmEmitter() = default;
-  void emit();
+  virtual void emit();
 
 protected:
+  /// For kernels with other operands, which set `x`, `weight`, `residual`, `y`,
+  /// `begin` and `end`.
+  GemmEmitter(KernelBuilder &kb, GemmAttr key);
+
   /// Asks for memory that is needed later; called at each step of a tile with
   /// the depth and the step in the unrolled body.
   using Prefetch = llvm::function_ref<void(Value depth, int64_t step)>;
@@ -34,6 +39,17 @@ protected:
                         Prefetch prefetch) = 0;
   /// Byte of the weights of depth `k`, from the start of the panel.
   virtual Value getDepthOffset(Value k) = 0;
+  /// Byte of the first weights that emitSums reads, from the start of the
+  /// panel.
+  virtual Value getWeightsOffset() { return kb.idx(panels.getBiasBytes()); }
+  // Where row `row` of the task is found.
+  virtual Value getInputRow(Value row) { return kb.add(row0, row); }
+  virtual Value getScratchRow(Value row) { return row; }
+  // Of a row of sums: where it belongs in y.
+  virtual Value getOutputRow(Value row) { return kb.add(row0, row); }
+  virtual Value getOutputColumn() { return kb.mul(panel, panels.getColumns()); }
+  /// The value to store of the output row, after the gate.
+  virtual Value adjust(Value outputRow, Value value) { return value; }
   /// The values before the activation, of the sums of one row.
   virtual SmallVector<Value> complete(Value row, ArrayRef<Value> sums) {
     return SmallVector<Value>(sums);
@@ -54,6 +70,8 @@ protected:
   GemmAttr key;
   PanelsAttr panels;
   int64_t width, vectors, outVectors, rowBlock, depthBlocks = 1;
+  /// Depths that emitSums adds up, `k` unless a panel is used in parts.
+  int64_t depth;
   /// Whether one scale serves a whole row of codes.
   bool singleGroup;
   Value x, weight, residual, y, begin, end;

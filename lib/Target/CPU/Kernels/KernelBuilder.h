@@ -167,6 +167,8 @@ public:
 // The kernels, one file each. The function is empty: its arguments are those
 // of getKernelArgumentTypes, then begin and end.
 void emitGemm(KernelBuilder &kb, GemmAttr key, func::FuncOp func);
+void emitGrouped(KernelBuilder &kb, GroupedAttr key, func::FuncOp func);
+void emitRoute(KernelBuilder &kb, RouteAttr key, func::FuncOp func);
 void emitQuantize(KernelBuilder &kb, QuantizeAttr key, func::FuncOp func);
 void emitNorm(KernelBuilder &kb, NormAttr key, func::FuncOp func);
 void emitSoftmax(KernelBuilder &kb, SoftmaxAttr key, func::FuncOp func);
@@ -194,6 +196,11 @@ struct ProductTasks {
   SmallVector<Value> batchSizes;
   Value count, work; // tasks, multiply-adds of one
 };
+
+/// Tasks of a grouped product, and the multiply-adds of one in place of the
+/// grain. Reads the lists.
+TaskCount buildGroupedTaskCount(KernelBuilder &kb, GroupedAttr key,
+                                ValueRange operands);
 
 /// Rows of one task.
 int64_t getGemmRowBlock(GemmAttr key);

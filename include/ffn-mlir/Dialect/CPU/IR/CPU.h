@@ -7,7 +7,7 @@
 #ifndef FFN_MLIR_DIALECT_CPU_IR_CPU_H
 #define FFN_MLIR_DIALECT_CPU_IR_CPU_H
 
-#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNExperts.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/DialectRegistry.h"
 #include "mlir/Interfaces/DestinationStyleOpInterface.h"

@@ -148,6 +148,71 @@ def CPU_GemmAttr : CPU_Attr<"Gemm", "gemm"> {
   }];
 }
 
+def CPU_RouteAttr : CPU_Attr<"Route", "route"> {
+  let summary = "Which rows go through which experts, of the scores of an ffn.moe";
+  let description = [{
+    There are `always + experts` groups of neurons, of which a row passes the
+    first `always` and those of `top_k` experts: `active` together, in ascending
+    order its entries. Entry i of row t has the number `t * active + i`.
+
+    Operands: ins(scores `[m, experts]` f32, selection bias `[experts]` f32 if
+    any), outs(chosen `[m, top_k]` i32, the experts of a row in ascending order;
+    order `[m, active]` i32, read as one list: the entries of the first group by
+    ascending number, then those of the second, and so on; starts
+    `[m + 1, groups]` i32; weights `[m, active]` f32 if `weighted` or `scaled`).
+    `starts[b, g]` is the place in the list of the first entry of group g in
+    block b of `kRowBlock` rows; one more row ends the last block.
+
+    Gating and weights are those of `ffn.moe`; `magnitude` takes that of the
+    scores first.
+  }];
+  let parameters = (ins "::mlir::ffn::cpu::Level":$level, "int64_t":$experts, "int64_t":$always, "int64_t":$top_k,
+                        DefaultValuedParameter<"::mlir::ffn::Gating", "::mlir::ffn::Gating::Identity">:$gating,
+                        DefaultValuedParameter<"bool", "false">:$magnitude,
+                        DefaultValuedParameter<"bool", "false">:$selection,
+                        DefaultValuedParameter<"bool", "false">:$weighted,
+                        DefaultValuedParameter<"bool", "false">:$normalize,
+                        DefaultValuedParameter<"::mlir::FloatAttr", "::mlir::FloatAttr()">:$scale);
+  let extraClassDeclaration = [{
+    /// Rows that the product of all groups with down takes at a time.
+    static constexpr int64_t kRowBlock = 256;
+    int64_t getGroups() const { return getAlways() + getExperts(); }
+    int64_t getActive() const { return getAlways() + getTopK(); }
+    /// Whether there are weights.
+    bool getScaled() const { return getWeighted() || getScale(); }
+  }];
+}
+
+def CPU_GroupedAttr : CPU_Attr<"Grouped", "grouped"> {
+  let summary = "A product of rows with those groups of the neurons of a network that each row passes";
+  let description = [{
+    `product` is the product with all neurons; the groups are equal parts of its
+    columns, or with `by_depth` of its depth. Order, starts and weights are what
+    the `route` kernel gives.
+
+    By columns: ins(x `[m, k]`, packed weight, order, starts, weights if
+    `weighted`), outs(y `[m, active * n / groups]`: entry i of a row from column
+    `i * n / groups` on). `n / groups` is a multiple of the columns of a panel.
+    With `weighted` an entry is multiplied by its weight, last.
+
+    By depth: ins(x `[m, active * k / groups]`, packed weight, order, starts,
+    residual if any), outs(y `[m, n]`). Each element is one chain of fused
+    multiply-adds over the entries of the row in ascending order.
+
+    What no row passes is not read.
+  }];
+  let parameters = (ins "::mlir::ffn::cpu::GemmAttr":$product, "int64_t":$groups, "int64_t":$active,
+                        DefaultValuedParameter<"bool", "false">:$by_depth,
+                        DefaultValuedParameter<"bool", "false">:$weighted);
+  let extraClassDeclaration = [{
+    ::mlir::ffn::cpu::Level getLevel() const { return getProduct().getLevel(); }
+    /// Neurons of a group.
+    int64_t getWidth() const {
+      return (getByDepth() ? getProduct().getK() : getProduct().getN()) / getGroups();
+    }
+  }];
+}
+
 def CPU_QuantizeAttr : CPU_Attr<"Quantize", "quantize"> {
   let summary = "Rows rounded to codes of 8 bits, for integer products";
   let description = [{
