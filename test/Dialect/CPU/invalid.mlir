@@ -169,3 +169,38 @@ func.func private @int8_stride() attributes {a = #ffn_cpu.gemm<level = avx2, n =
 
 // expected-error @+1 {{rows of 40 in groups of 24 are not supported}}
 func.func private @quantize_group() attributes {a = #ffn_cpu.quantize<level = avx2, width = 40, group = 24>}
+
+// -----
+
+// expected-error @+1 {{a route to 4 of 3 experts and 0 other groups is not supported}}
+func.func private @route() attributes {a = #ffn_cpu.route<level = avx2, experts = 3, always = 0, top_k = 4>}
+
+// -----
+
+// expected-error @+1 {{only weights are normalized}}
+func.func private @normalize() attributes {a = #ffn_cpu.route<level = avx2, experts = 3, always = 0, top_k = 1, normalize = true>}
+
+// -----
+
+// expected-error @+1 {{scale of a route is an f64}}
+func.func private @scale() attributes {a = #ffn_cpu.route<level = avx2, experts = 3, always = 0, top_k = 1, scale = 1.0 : f32>}
+
+// -----
+
+// expected-error @+1 {{a grouped product is of floats}}
+func.func private @codes() attributes {a = #ffn_cpu.grouped<product = <level = avx2, n = 32, k = 16, row_stride = 16, element = i8, group = 16>, groups = 2, active = 1>}
+
+// -----
+
+// expected-error @+1 {{3 of 2 groups of 32 neurons are not supported}}
+func.func private @active() attributes {a = #ffn_cpu.grouped<product = <level = avx2, n = 32, k = 16, row_stride = 16, element = f32>, groups = 2, active = 3>}
+
+// -----
+
+// expected-error @+1 {{groups of 20 columns do not end with a panel of 16}}
+func.func private @panels() attributes {a = #ffn_cpu.grouped<product = <level = avx2, n = 40, k = 16, row_stride = 16, element = f32>, groups = 2, active = 1>}
+
+// -----
+
+// expected-error @+1 {{weights are multiplied to the columns of groups, residuals added to their sum}}
+func.func private @weighted() attributes {a = #ffn_cpu.grouped<product = <level = avx2, n = 40, k = 16, row_stride = 16, element = f32>, groups = 2, active = 1, by_depth = true, weighted = true>}

@@ -8,6 +8,7 @@
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "ffn-mlir/Dialect/ONNX/IR/ONNX.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Linalg/IR/Linalg.h"
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
@@ -572,7 +573,7 @@ public:
            "weights into calls of kernels";
   }
   void getDependentDialects(DialectRegistry &registry) const override {
-    registry.insert<CPUDialect, tensor::TensorDialect>();
+    registry.insert<arith::ArithDialect, CPUDialect, tensor::TensorDialect>();
   }
 
   void runOnOperation() override {

@@ -13,7 +13,7 @@
 
 #include "AssignDetail.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/NeuronView.h"
-#include "llvm/ADT/Sequence.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
