@@ -61,19 +61,18 @@ LogicalResult OutputFile::create(StringRef name, CodedErrors &sink) {
   static std::atomic<unsigned> counter{0};
   mode_t mode = exists ? st.st_mode & 0777 : 0666;
   for (unsigned attempt = 0; attempt < 100 && fd < 0; ++attempt) {
-    temporary = path + "." + std::to_string(getpid()) + "-" +
-                std::to_string(counter++) + ".tmp";
-    fd = ::open(temporary.c_str(),
+    temporary.claim(path + "." + std::to_string(getpid()) + "-" +
+                    std::to_string(counter++) + ".tmp");
+    fd = ::open(temporary.get().c_str(),
                 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-    if (fd < 0 && errno != EEXIST)
-      break;
-  }
-  if (fd < 0) {
+    if (fd >= 0)
+      return success();
     int error = errno;
-    temporary.clear();
-    return fail("created", error);
+    temporary.release();
+    if (error != EEXIST)
+      return fail("created", error);
   }
-  return success();
+  return fail("created", EEXIST);
 }
 
 static int writeAll(int fd, ArrayRef<uint8_t> bytes) {
@@ -135,9 +134,9 @@ LogicalResult OutputFile::commit() {
   if (!temporary.empty()) {
     if (fsync(fd) != 0)
       return fail("written", errno);
-    if (rename(temporary.c_str(), path.c_str()) != 0)
+    if (rename(temporary.get().c_str(), path.c_str()) != 0)
       return fail("renamed", errno);
-    temporary.clear();
+    temporary.release();
   }
   // Some file systems report a full disk only here; the name is taken then,
   // but after fsync there is nothing left to write.
@@ -151,9 +150,7 @@ void OutputFile::discard() {
     close(fd);
   fd = -1;
   buffer.clear();
-  if (!temporary.empty())
-    unlink(temporary.c_str());
-  temporary.clear();
+  temporary.remove();
 }
 
 //===----------------------------------------------------------------------===//

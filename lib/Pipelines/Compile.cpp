@@ -9,6 +9,7 @@
 #include "ffn-mlir/Dialect/CPU/IR/CPU.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/InitAll.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "ffn-mlir/Target/CPU/Codegen.h"
 #include "ffn-mlir/Target/CPU/DenseWeight.h"
@@ -32,7 +33,6 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/IR/Constants.h"
 #include "llvm/IR/GlobalVariable.h"
 #include "llvm/IR/LLVMContext.h"
@@ -69,17 +69,7 @@ private:
   LogicalResult fail(const llvm::Twine &what) {
     return source.emitError(what) << " [FFN-C301]";
   }
-  std::string temporary(StringRef name) {
-    SmallString<256> result(folder);
-    llvm::sys::path::append(result, name);
-    return result.str().str();
-  }
   LogicalResult createFolder();
-  void removeFolder() {
-    llvm::sys::fs::remove_directories(folder);
-    if (options.onTemporaryFolder)
-      options.onTemporaryFolder("");
-  }
   LogicalResult writeWeights();
   void bindWeights();
   LogicalResult runPasses(PassManager &passes);
@@ -93,7 +83,7 @@ private:
   const CompileOptions options;
   const std::string output;
   StringRef path;
-  std::string folder; // of temporary files, beside the output
+  TemporaryFolder folder; // beside the output
   std::unique_ptr<LoweredModel> model;
   cpu::PackedImage image;
   bool beside = false;
@@ -107,15 +97,8 @@ LogicalResult Compiler::createFolder() {
       !llvm::sys::fs::is_regular_file(status))
     return source.emitError("cannot write '")
            << path << "': it is there and not a regular file [FFN-O101]";
-  SmallString<256> unique;
-  llvm::sys::fs::createUniquePath(path + ".tmp-%%%%%%%%", unique,
-                                  /*MakeAbsolute=*/false);
-  if (std::error_code code =
-          llvm::sys::fs::create_directory(unique, /*IgnoreExisting=*/false))
+  if (std::error_code code = folder.createBeside(path))
     return fail("cannot write beside '" + path + "': " + code.message());
-  folder = unique.str().str();
-  if (options.onTemporaryFolder)
-    options.onTemporaryFolder(folder);
   return success();
 }
 
@@ -131,13 +114,13 @@ LogicalResult Compiler::writeWeights() {
   if (beside)
     descriptor.weightsFile =
         (llvm::sys::path::filename(path) + ".weights").str();
-  WeightsObject object(temporary("weights.o"), beside ? 0 : size);
+  WeightsObject object(folder.file("weights.o"), beside ? 0 : size);
   if (!object.isOpen())
     return fail("cannot write weights: " + llvm::Twine(object.error));
   std::error_code code;
   std::optional<llvm::raw_fd_ostream> file;
   if (beside)
-    file.emplace(temporary("weights"), code);
+    file.emplace(folder.file("weights"), code);
   if (code)
     return fail("cannot write weights: " + code.message());
   uint32_t checksum = 0;
@@ -308,7 +291,7 @@ LogicalResult Compiler::publish(StringRef from, StringRef to) {
 }
 
 LogicalResult Compiler::writeText(StringRef text) {
-  std::string from = temporary("output");
+  std::string from = folder.file("output");
   std::error_code code;
   llvm::raw_fd_ostream os(from, code);
   if (!code) {
@@ -323,7 +306,7 @@ LogicalResult Compiler::writeText(StringRef text) {
 }
 
 LogicalResult Compiler::link(ArrayRef<char> object) {
-  std::string kernels = temporary("kernels.o");
+  std::string kernels = folder.file("kernels.o");
   {
     std::error_code code;
     llvm::raw_fd_ostream os(kernels, code);
@@ -337,7 +320,7 @@ LogicalResult Compiler::link(ArrayRef<char> object) {
       return fail("cannot write object code: " + code.message());
   }
   LinkOptions linking;
-  linking.objects = {kernels, temporary("weights.o")};
+  linking.objects = {kernels, folder.file("weights.o")};
   linking.executable = options.emit == EmitKind::Executable;
   linking.relocatable = options.emit == EmitKind::Object;
   if (!linking.relocatable)
@@ -346,12 +329,12 @@ LogicalResult Compiler::link(ArrayRef<char> object) {
     linking.archives.push_back(getLibraryFolder() + "/libffn_rt_main.a");
   else if (!linking.relocatable)
     linking.exports = {"ffn_get_api", "ffn_rt_pool_v1"};
-  linking.output = temporary("artefact");
+  linking.output = folder.file("artefact");
   std::string error;
   if (failed(linkArtefact(linking, error)))
     return source.emitError("cannot link: ") << error << " [FFN-C302]";
   if (beside &&
-      failed(publish(temporary("weights"), (path + ".weights").str())))
+      failed(publish(folder.file("weights"), (path + ".weights").str())))
     return failure();
   if (!beside)
     llvm::sys::fs::remove(path + ".weights");
@@ -374,7 +357,6 @@ LogicalResult Compiler::run() {
     return failure();
   if (failed(createFolder()))
     return failure();
-  llvm::scope_exit cleanUp([&] { removeFolder(); });
   if (options.emit == EmitKind::Linalg) {
     std::string text;
     llvm::raw_string_ostream os(text);
@@ -432,8 +414,7 @@ LogicalResult Compiler::run() {
 LogicalResult Compiler::adopt(StringRef made) {
   if (failed(createFolder()))
     return failure();
-  llvm::scope_exit cleanUp([&] { removeFolder(); });
-  std::string copy = temporary("artefact");
+  std::string copy = folder.file("artefact");
   std::error_code code = llvm::sys::fs::copy_file(made, copy);
   if (!code)
     if (auto permissions = llvm::sys::fs::getPermissions(made))

@@ -6,10 +6,9 @@
 
 #include "ffn-mlir/Search/StagedModel.h"
 #include "ffn-mlir/Pipelines/Compile.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
 #include <atomic>
 #include <mutex>
 #include <sched.h>
@@ -108,22 +107,19 @@ StagedModel::compile(ModuleOp module, const StagedModelOptions &options) {
   model->numValues = cut->numValues;
   for (const Artefact::Value &value : getModelSignature(module).outputs)
     model->resultNames.push_back(value.name);
-  llvm::SmallString<128> folder;
-  if (std::error_code code =
-          llvm::sys::fs::createUniqueDirectory("ffn-stages", folder)) {
+  TemporaryFolder folder;
+  if (std::error_code code = folder.create("ffn-stages")) {
     module.emitError("no temporary folder: ")
         << code.message() << " [FFN-O101]";
     return nullptr;
   }
-  llvm::scope_exit cleanUp([&] { llvm::sys::fs::remove_directories(folder); });
   unsigned workers = options.workers ? options.workers : countCPUs();
   model->sessions.resize(workers);
   CompileOptions compiling;
   compiling.cpu = options.cpu;
   compiling.optLevel = options.optLevel;
   for (auto [i, stage] : llvm::enumerate(cut->stages)) {
-    llvm::SmallString<128> path = folder;
-    llvm::sys::path::append(path, "stage" + llvm::Twine(i) + ".so");
+    std::string path = folder.file("stage" + std::to_string(i) + ".so");
     if (failed(compileModule(*stage.module, compiling, path)))
       return nullptr;
     for (auto &list : model->sessions) {

@@ -9,13 +9,11 @@
 #include "ffn-mlir/Pipelines/Compile.h"
 #include "ffn-mlir/Search/StagedModel.h"
 #include "ffn-mlir/Search/SublayerCost.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/IRMapping.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/Sequence.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
 #include <cmath>
 #include <numeric>
 
@@ -181,14 +179,11 @@ measureNeurons(ModuleOp module, size_t networks,
   OwningOpRef<ModuleOp> probe = ProbeBuilder(module).build(probes);
   if (probes.empty())
     return scores;
-  llvm::SmallString<128> folder, path;
-  if (std::error_code code =
-          llvm::sys::fs::createUniqueDirectory("ffn-neurons", folder))
+  TemporaryFolder folder;
+  if (std::error_code code = folder.create("ffn-neurons"))
     return module.emitError("no temporary folder: ")
            << code.message() << " [FFN-O101]";
-  llvm::scope_exit cleanUp([&] { llvm::sys::fs::remove_directories(folder); });
-  path = folder;
-  llvm::sys::path::append(path, "probe.so");
+  std::string path = folder.file("probe.so");
   CompileOptions compiling;
   compiling.cpu = options.cpu;
   if (failed(compileModule(*probe, compiling, path)))

@@ -5,6 +5,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ffn-mlir/Support/DurableFile.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -88,14 +89,18 @@ static std::error_code syncFolder(StringRef path) {
 Error mlir::ffn::writeFileDurably(
     StringRef path, StringRef point,
     function_ref<Error(function_ref<Error(ArrayRef<char>)>)> write) {
-  std::string temporary = (path + ".tmp").str(), name = path.str();
+  std::string name = path.str();
   auto at = [&](StringRef step) { return faultPoint((point + step).str()); };
   if (std::error_code code = at(".open"))
     return cannotWrite(path, code);
-  int fd =
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd < 0)
-    return cannotWrite(path, lastError());
+  TemporaryPath temporary((path + ".tmp").str());
+  int fd = ::open(temporary.get().c_str(),
+                  O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd < 0) {
+    std::error_code code = lastError();
+    temporary.release();
+    return cannotWrite(path, code);
+  }
   auto sink = [&](ArrayRef<char> bytes) -> Error {
     size_t half = bytes.size() / 2;
     std::error_code code = writeAll(fd, bytes.take_front(half));
@@ -117,15 +122,14 @@ Error mlir::ffn::writeFileDurably(
     error = cannotWrite(path, lastError());
   if (!error) {
     std::error_code code = at(".rename");
-    if (!code && ::rename(temporary.c_str(), name.c_str()) != 0)
+    if (!code && ::rename(temporary.get().c_str(), name.c_str()) != 0)
       code = lastError();
     if (code)
       error = cannotWrite(path, code);
   }
-  if (error) {
-    ::unlink(temporary.c_str());
+  if (error)
     return error;
-  }
+  temporary.release();
   std::error_code code = at(".renamed");
   if (!code)
     code = syncFolder(path);

@@ -23,6 +23,7 @@
 #include "ffn-mlir/Support/CommandLine.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Support/StandardStreams.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/IR/DialectRegistry.h"
@@ -159,6 +160,7 @@ int main(int argc, char **argv) {
   ffn::guardStandardStreams();
   llvm::InitLLVM init(argc, argv);
   ffn::exitOnBrokenPipe();
+  ffn::installInterruptHandlers();
   ffn::hideLibraryOptions();
   DialectRegistry registry;
   ffn::registerAllDialects(registry);

@@ -15,6 +15,7 @@
 #include "ffn-mlir/InitAll.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Support/StandardStreams.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/CommandLine.h"
 #include "llvm/Support/InitLLVM.h"
@@ -34,6 +35,7 @@ int main(int argc, char **argv) {
   ffn::guardStandardStreams();
   llvm::InitLLVM init(argc, argv);
   ffn::exitOnBrokenPipe();
+  ffn::installInterruptHandlers();
   cl::OptionCategory category("Translation options");
   cl::opt<std::string> input(cl::Positional, cl::desc("model.onnx|model.mlir"),
                              cl::Required, cl::cat(category));

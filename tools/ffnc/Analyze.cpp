@@ -10,6 +10,7 @@
 #include "ffn-mlir/Import/Importer.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
 #include "ffn-mlir/Support/DurableFile.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "llvm/ADT/StringExtras.h"
@@ -205,9 +206,9 @@ static int analyze() {
   ffn::AnalysisOptions options = getOptions();
   bool json = asJson;
   std::string first = model, other = second, picture = svg;
-  installInterruptHandlers();
-  TemporaryFolder folder;
-  if (std::error_code code = folder.create())
+  handleInterrupts();
+  ffn::TemporaryFolder folder;
+  if (std::error_code code = folder.create("ffnc"))
     return fail("no temporary folder: " + code.message() + " [FFN-O101]");
   options.folder = folder.file("");
   LoadedModel loaded, loadedOther;

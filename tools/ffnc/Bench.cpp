@@ -315,7 +315,7 @@ static void reportAll(llvm::ArrayRef<Subject> subjects,
 }
 
 static int bench() {
-  installInterruptHandlers();
+  handleInterrupts();
   auto sizes = parseDims(dims);
   if (!sizes)
     return fail(sizes.takeError(), Usage);

@@ -7,6 +7,7 @@
 #include "Interrupt.h"
 #include "Native.h"
 #include "ffn-mlir/Support/Json.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
@@ -14,6 +15,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
+#include <ctime>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,11 +37,10 @@ static cl::opt<bool>
 static cl::opt<bool> noSymlinks("no-symlinks", cl::cat(fileOptions),
                                 cl::desc("no symbolic link at all"),
                                 cl::sub(cl::SubCommand::getAll()));
-static cl::opt<std::string>
-    externalDataRoot("external-data-root", cl::cat(fileOptions),
-                     cl::desc("folder that links may lead into"),
-                     cl::value_desc("folder"),
-                     cl::sub(cl::SubCommand::getAll()));
+static cl::opt<std::string> externalDataRoot(
+    "external-data-root", cl::cat(fileOptions),
+    cl::desc("folder that links may lead into"),
+    cl::value_desc("folder"), cl::sub(cl::SubCommand::getAll()));
 static cl::opt<bool> allowHardlinks("allow-hardlinks", cl::cat(fileOptions),
                                     cl::desc("files may have several names"),
                                     cl::sub(cl::SubCommand::getAll()));
@@ -130,83 +131,38 @@ int mlir::ffn::driver::fail(llvm::Error error, int code) {
 }
 
 //===----------------------------------------------------------------------===//
-// Temporary files
+// Interrupts
 //===----------------------------------------------------------------------===//
 
-/// The one temporary folder, for the signal handler.
-static char temporaryFolder[4096];
 volatile int mlir::ffn::driver::childProcess = 0;
 static const char *volatile interruptMessage = nullptr;
 
+/// The child cleans up behind itself; who does not come to an end is killed.
+static void endChild(pid_t child) {
+  kill(child, SIGTERM);
+  for (int tries = 0; tries < 200; ++tries) {
+    if (waitpid(child, nullptr, WNOHANG) != 0)
+      return;
+    struct timespec pause = {0, 10'000'000};
+    nanosleep(&pause, nullptr);
+  }
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+}
+
 /// Calls only what a signal handler may call.
-static void onInterrupt(int signal) {
+static void beforeRemoval(int signal) {
   // Who closed the pipe reads no message.
   if (const char *text = signal == SIGPIPE ? nullptr : interruptMessage)
     (void)!write(STDERR_FILENO, text, strlen(text));
-  if (childProcess) {
-    kill(childProcess, SIGKILL);
-    waitpid(childProcess, nullptr, 0);
-  }
-  // Another thread may make a file behind the back of the first try.
-  for (int tries = 0;
-       tries < 3 && temporaryFolder[0] && access(temporaryFolder, F_OK) == 0;
-       ++tries) {
-    // fork would wait for locks of malloc that this thread may hold.
-    pid_t cleaner = _Fork();
-    if (cleaner == 0) {
-      execl("/bin/rm", "rm", "-rf", "--", temporaryFolder, nullptr);
-      _exit(1);
-    }
-    if (cleaner > 0)
-      waitpid(cleaner, nullptr, 0);
-  }
-  _exit(128 + signal);
+  if (childProcess)
+    endChild(childProcess);
 }
 
-void mlir::ffn::driver::installInterruptHandlers() {
-  struct sigaction action{}, old{};
-  action.sa_handler = onInterrupt;
-  // The other signals must not interrupt the cleaning.
-  for (int number : {SIGINT, SIGTERM, SIGPIPE})
-    sigaddset(&action.sa_mask, number);
-  for (int number : {SIGINT, SIGTERM, SIGPIPE})
-    // What was started to be deaf to a signal, as under nohup, stays so.
-    if (sigaction(number, nullptr, &old) == 0 && old.sa_handler != SIG_IGN)
-      sigaction(number, &action, nullptr);
+void mlir::ffn::driver::handleInterrupts() {
+  installInterruptHandlers(beforeRemoval);
 }
 
 void mlir::ffn::driver::setInterruptMessage(const char *text) {
   interruptMessage = text;
-}
-
-void mlir::ffn::driver::setTemporaryFolder(StringRef path) {
-  temporaryFolder[0] = 0;
-  if (path.size() >= sizeof temporaryFolder)
-    return;
-  // The first byte last: the handler must never see a part of the name.
-  for (size_t i = path.size(); i-- > 0;) {
-    if (i == path.size() - 1)
-      temporaryFolder[i + 1] = 0;
-    static_cast<volatile char *>(temporaryFolder)[i] = path[i];
-  }
-}
-
-std::error_code TemporaryFolder::create() {
-  std::error_code code = llvm::sys::fs::createUniqueDirectory("ffnc", folder);
-  if (!code)
-    setTemporaryFolder(folder);
-  return code;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  if (folder.empty())
-    return;
-  llvm::sys::fs::remove_directories(folder);
-  setTemporaryFolder("");
-}
-
-std::string TemporaryFolder::file(StringRef name) const {
-  llvm::SmallString<128> path = folder;
-  llvm::sys::path::append(path, name);
-  return path.str().str();
 }

@@ -272,7 +272,7 @@ static std::string pointText(const DimSizes &sizes) {
 }
 
 static int compare() {
-  installInterruptHandlers();
+  handleInterrupts();
   if (!(tolerance >= 0))
     return fail("--tolerance is zero or above", Usage);
   if (std::string wrong = onData.check(); !wrong.empty())

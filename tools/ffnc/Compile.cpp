@@ -196,7 +196,6 @@ static ffn::CompileOptions getCompileOptions() {
   options.optLevel = optLevel;
   options.useKernels = !noKernels;
   options.maxEmbeddedWeights = maxEmbedded;
-  options.onTemporaryFolder = setTemporaryFolder;
   return options;
 }
 
@@ -354,7 +353,7 @@ static int report(llvm::StringRef file, llvm::StringRef kind,
 }
 
 static int compile() {
-  installInterruptHandlers();
+  handleInterrupts();
   llvm::sys::TimePoint<> begin = std::chrono::system_clock::now();
   std::string kindName = emit;
   if (kindName.empty())

@@ -172,7 +172,7 @@ static int reportLabels(const SampledMean &right, double seconds) {
 }
 
 static int eval() {
-  installInterruptHandlers();
+  handleInterrupts();
   if (!window || !batch)
     return fail("--window and --batch are at least 1", Usage);
   if (stride > window)

@@ -56,7 +56,7 @@ static cl::opt<bool> ignoreEnd("ignore-end",
                                cl::sub(verb.command));
 
 static int generate() {
-  installInterruptHandlers();
+  handleInterrupts();
   if (!(temperature >= 0))
     return fail("--temperature is zero or above", Usage);
   if (prompt.getNumOccurrences() && promptFile.getNumOccurrences())

@@ -7,6 +7,7 @@
 #include "Native.h"
 #include "ffn-mlir/Driver/Npz.h"
 #include "ffn-mlir/Support/DimExpr.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/BinaryFormat/Magic.h"
 #include "llvm/Support/FileSystem.h"
@@ -46,7 +47,7 @@ std::unique_ptr<Artefact> mlir::ffn::driver::openNative(StringRef path,
   if (isArtefact(path))
     return load(path);
   TemporaryFolder folder;
-  if (std::error_code code = folder.create()) {
+  if (std::error_code code = folder.create("ffnc")) {
     fail("no temporary folder: " + code.message() + " [FFN-O101]");
     return nullptr;
   }

@@ -329,7 +329,7 @@ static int profile() {
   message = "\ninterrupted; the same command goes on with what " +
             options.output + ".parts holds\n";
   setInterruptMessage(message.c_str());
-  installInterruptHandlers();
+  handleInterrupts();
   std::unique_ptr<MLIRContext> context = makeContext();
   ffn::DiagnosticPrinter printer(context.get(), name, &llvm::errs(),
                                  /*showRemarks=*/false);

@@ -56,7 +56,7 @@ static std::string fileName(llvm::StringRef name, size_t index,
 }
 
 static int run() {
-  installInterruptHandlers();
+  handleInterrupts();
   auto sizes = parseDims(source.dims);
   if (!sizes)
     return fail(sizes.takeError(), Usage);

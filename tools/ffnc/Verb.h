@@ -83,26 +83,11 @@ void printJSON(llvm::json::Value value);
 /// A line about work that goes on; nothing where stderr is no terminal.
 void progress(const llvm::Twine &text);
 
-/// Temporary files go, and the exit code is 130, 143 or 141, when SIGINT,
-/// SIGTERM or SIGPIPE arrives. Call before the first temporary file.
-void installInterruptHandlers();
-
-/// The folder that goes when a signal arrives; "" for none.
-void setTemporaryFolder(llvm::StringRef path);
+/// Temporary files go, and the exit code is 129, 130, 143 or 141, when SIGHUP,
+/// SIGINT, SIGTERM or SIGPIPE arrives. Call before the first temporary file.
+void handleInterrupts();
 /// A process that an interrupt ends too; 0: none.
 extern volatile int childProcess;
-
-/// A folder that is gone with its files at the end of the scope, or when the
-/// process is interrupted. At most one at a time.
-class TemporaryFolder {
-public:
-  std::error_code create();
-  ~TemporaryFolder();
-  std::string file(llvm::StringRef name) const;
-
-private:
-  llvm::SmallString<128> folder;
-};
 
 /// A context with all dialects.
 std::unique_ptr<MLIRContext> makeContext();

@@ -43,7 +43,7 @@ EXIT CODES:
   4    compare: beyond the limit
   5    --max-memory cannot be kept
   6    compile --require: the rewritten model is slower
-  130, 143  interrupted; temporary files are gone
+  129, 130, 143  interrupted; temporary files are gone
 )";
 
 static std::vector<Verb *> sortedVerbs() {

@@ -14,6 +14,7 @@
 #define FFN_MLIR_EXPORT_WIREWRITER_H
 
 #include "ffn-mlir/Support/CodedError.h"
+#include "ffn-mlir/Support/TemporaryFolder.h"
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/StringRef.h"
@@ -37,7 +38,7 @@ using PayloadProducer = std::function<llvm::LogicalResult(ByteSink)>;
 
 /// A file that appears under its name only when it is complete: written to a
 /// temporary file in the same folder, synced, then renamed. Destroyed without
-/// `commit`, it leaves nothing behind.
+/// `commit`, or interrupted, it leaves nothing behind.
 class OutputFile {
 public:
   OutputFile() = default;
@@ -59,7 +60,8 @@ private:
   llvm::LogicalResult fail(llvm::StringRef action, int error);
   llvm::LogicalResult flush();
 
-  std::string path, temporary;
+  std::string path;
+  TemporaryPath temporary;
   int fd = -1;
   uint64_t position = 0;
   std::vector<uint8_t> buffer;

@@ -38,9 +38,6 @@ struct CompileOptions {
   uint64_t maxEmbeddedWeights = uint64_t(1) << 30;
   /// Threads of the packer; 0: one for each core.
   unsigned threads = 0;
-  /// Told the folder of temporary files when it is there, and an empty name
-  /// when it is gone, so that a tool can remove it when it is interrupted.
-  std::function<void(StringRef)> onTemporaryFolder;
 };
 
 /// The dialects that `compileModule` loads into the context. A pass that

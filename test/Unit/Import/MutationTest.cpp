@@ -20,8 +20,8 @@ using namespace mlir::ffn::test;
 namespace {
 
 /// Where the model lies, with its external data.
-const TemporaryFolder &folder() {
-  static const TemporaryFolder folder;
+const TestFolder &folder() {
+  static const TestFolder folder;
   static const std::string data = folder.write("w.bin", Bytes(20, 1));
   return folder;
 }

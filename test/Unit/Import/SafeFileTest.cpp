@@ -90,7 +90,7 @@ struct Files : testing::Test {
     folder.write("model/sub/w.bin", Bytes(64, 7));
     folder.write("out/secret.bin", Bytes(64, 9));
   }
-  TemporaryFolder folder;
+  TestFolder folder;
   std::string model;
 };
 

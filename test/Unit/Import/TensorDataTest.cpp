@@ -321,7 +321,7 @@ struct External : testing::Test {
       bytes[i] = static_cast<uint8_t>(i);
     folder.write("w.bin", bytes);
   }
-  TemporaryFolder folder;
+  TestFolder folder;
 };
 
 TEST_F(External, Span) {

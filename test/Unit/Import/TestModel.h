@@ -172,14 +172,14 @@ inline std::string checkCodes(const Bytes &bytes,
 }
 
 /// A folder that is removed with its contents.
-class TemporaryFolder {
+class TestFolder {
 public:
-  TemporaryFolder() {
+  TestFolder() {
     std::string pattern =
         (std::filesystem::temp_directory_path() / "ffn-test-XXXXXX").string();
     path = mkdtemp(pattern.data());
   }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
+  ~TestFolder() { std::filesystem::remove_all(path); }
   std::string operator/(const std::string &name) const {
     return (path / name).string();
   }

@@ -279,7 +279,7 @@ TEST(Wire, PayloadIsNotTouched) {
 }
 
 TEST(Wire, NoMmapReadsTheSameAndLittle) {
-  TemporaryFolder folder;
+  TestFolder folder;
   Bytes bytes = baseModel([&](WireWriter &w) {
     rawTensor(w, 5, "W", 1, {1 << 20}, Bytes(4 << 20, 1));
   });

@@ -88,7 +88,7 @@ size_t entries(const fs::path &p) {
 }
 
 TEST(OutputFile, AppearsOnlyWhenComplete) {
-  TemporaryFolder folder;
+  TestFolder folder;
   CodedErrors errors;
   std::string path = folder.write("out", {1});
   {
@@ -113,7 +113,7 @@ TEST(OutputFile, AppearsOnlyWhenComplete) {
 }
 
 TEST(OutputFile, Errors) {
-  TemporaryFolder folder;
+  TestFolder folder;
   CodedErrors errors;
   OutputFile file;
   EXPECT_TRUE(failed(file.create(folder / "none/out", errors)));
@@ -133,7 +133,7 @@ TEST(OutputFile, Errors) {
 }
 
 TEST(OutputFile, ModeFollowsTheMask) {
-  TemporaryFolder folder;
+  TestFolder folder;
   CodedErrors errors;
   mode_t before = umask(027);
   OutputFile file;
@@ -146,7 +146,7 @@ TEST(OutputFile, ModeFollowsTheMask) {
 }
 
 TEST(ExternalData, AlignedRanges) {
-  TemporaryFolder folder;
+  TestFolder folder;
   CodedErrors errors;
   std::string source = folder.write("source", Bytes(3 << 20, 7));
   auto input = SafeFile::open(source, {}, errors);
