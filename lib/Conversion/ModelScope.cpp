@@ -194,17 +194,3 @@ bool LowerContext::isUnsigned(unsigned i) {
 LogicalResult LowerContext::unsupported(const llvm::Twine &why) {
   return reportUnsupported(node, why);
 }
-
-LogicalResult mlir::ffn::reportUnsupported(onnx::NodeOp node,
-                                           const llvm::Twine &why) {
-  InFlightDiagnostic diag = node.emitError()
-                            << node.describe() << ": operator "
-                            << node.getQualifiedName() << " version "
-                            << node.getVersion() << " with inputs (";
-  llvm::interleaveComma(node.getInputs(), diag,
-                        [&](Value value) { diag << value.getType(); });
-  diag << ") cannot be compiled: " << why << " [FFN-C101]";
-  diag.attachNote() << "ffn-opt and --emit=onnx still carry this node; replace "
-                       "it in the model, or split the model around it";
-  return diag;
-}

@@ -6,6 +6,7 @@
 
 #include "ffn-mlir/Conversion/ModelToLinalg.h"
 #include "NodeContext.h"
+#include "OutputErrors.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Experts.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
@@ -44,11 +45,6 @@ private:
   LogicalResult nameDims();
   LogicalResult findLowerings();
   LogicalResult readSignature();
-  LogicalResult
-  reportLateOutput(unsigned i, StringRef name, Value output, const Twine &what,
-                   llvm::function_ref<bool(const SymValue &)> isLate);
-  LogicalResult reportTypeOf(unsigned i, StringRef name, Value output,
-                             Type element);
   void buildEntry();
   Value argumentBuffer(int64_t index, MemRefType type,
                        ArrayRef<OpFoldResult> sizes);
@@ -214,83 +210,6 @@ static bool mentions(const SymValue &value, StringRef symbol) {
   return found;
 }
 
-/// [FFN-C103] for output `i`, at the node from which on `isLate` holds.
-LogicalResult ModelLowering::reportLateOutput(
-    unsigned i, StringRef name, Value output, const Twine &what,
-    llvm::function_ref<bool(const SymValue &)> isLate) {
-  Value at = output;
-  while (true) {
-    if (auto arg = llvm::dyn_cast<BlockArgument>(at)) {
-      auto sublayer = llvm::dyn_cast<SublayerOp>(arg.getOwner()->getParentOp());
-      if (!sublayer)
-        break;
-      at = sublayer.getResidual();
-      continue;
-    }
-    Operation *op = at.getDefiningOp();
-    SmallVector<Value> sources(op->getOperands());
-    if (llvm::isa<SublayerOp>(op))
-      llvm::append_range(
-          sources, op->getRegion(0).front().getTerminator()->getOperands());
-    auto source = llvm::find_if(sources, [&](Value operand) {
-      return isLate(analysis->lookup(operand));
-    });
-    if (source == sources.end())
-      break;
-    at = *source;
-  }
-  Operation *origin = at.getDefiningOp();
-  // What the analysis cannot follow need not be late at all.
-  if (auto node = llvm::dyn_cast_if_present<onnx::NodeOp>(origin);
-      node && !OpTable::get().lookup(node).shape)
-    return reportUnsupported(
-        node, what + " of output " + Twine(i) + " " + quoteName(name) +
-                  " cannot be computed from those of the inputs of this "
-                  "operator, and the model does not declare it");
-  InFlightDiagnostic diag =
-      emitError(origin ? origin->getLoc() : sourceMain.getLoc());
-  diag << (origin ? scope.locate(origin) : scope.graph) << ": because of ";
-  if (origin)
-    diag << "result " << llvm::cast<OpResult>(at).getResultNumber();
-  else
-    diag << "input " << llvm::cast<BlockArgument>(at).getArgNumber();
-  diag << ", output " << i << " " << quoteName(name)
-       << " cannot be compiled: " << what
-       << " is known only after the run, not from the sizes of the inputs "
-          "[FFN-C103]";
-  diag.attachNote() << "make what this node computes its result's size from a "
-                       "constant or a size of an input (Shape), declare the "
-                       "size in the model, or end the model before the node";
-  return diag;
-}
-
-/// [FFN-C101] for output `i`, at the node that first makes its element type,
-/// which has no native form.
-LogicalResult ModelLowering::reportTypeOf(unsigned i, StringRef name,
-                                          Value output, Type element) {
-  Value at = output;
-  auto hasType = [&](Value value) {
-    return analysis->lookup(value).elementType == element;
-  };
-  onnx::NodeOp origin;
-  while (auto node = at.getDefiningOp<onnx::NodeOp>()) {
-    origin = node;
-    auto source = llvm::find_if(node.getInputs(), hasType);
-    if (source == node.getInputs().end())
-      break;
-    at = *source;
-  }
-  std::string why;
-  llvm::raw_string_ostream(why)
-      << "output " << i << " " << quoteName(name) << " has elements of type "
-      << element
-      << ", which have no native form: only bool, integers, f16, bf16, f32 and "
-         "f64 have";
-  if (origin)
-    return reportUnsupported(origin, why);
-  return sourceMain.emitError() << scope.graph << ": " << why << " [FFN-C102]";
-}
-
 LogicalResult ModelLowering::readSignature() {
   ModelDescriptor &descriptor = lowered->descriptor;
   llvm::StringSet<> seen;
@@ -322,6 +241,7 @@ LogicalResult ModelLowering::readSignature() {
     descriptor.inputs.push_back(std::move(port));
   }
   Operation *terminator = sourceMain.getBody().front().getTerminator();
+  OutputErrors errors{sourceMain, scope, *analysis};
   for (auto [i, value] : llvm::enumerate(terminator->getOperands())) {
     DescriptorValue port;
     port.name = nameOf(sourceMain.getResultAttrDict(i), "output", i);
@@ -332,15 +252,16 @@ LogicalResult ModelLowering::readSignature() {
     if (element && convertElementType(element))
       described = getDescriptorType(element);
     if (!described && element)
-      return reportTypeOf(i, port.name, value, element);
+      return errors.reportType(i, port.name, element);
     if (!described)
-      return reportLateOutput(i, port.name, value, "its element type",
-                              [](const SymValue &v) { return !v.elementType; });
+      return errors.reportLate(
+          i, port.name, "its element type",
+          [](const SymValue &v) { return !v.elementType; });
     if (known.hasRank())
       port.dims.assign(known.dims->begin(), known.dims->end());
     else
-      return reportLateOutput(i, port.name, value, "its rank",
-                              [](const SymValue &v) { return !v.hasRank(); });
+      return errors.reportLate(i, port.name, "its rank",
+                               [](const SymValue &v) { return !v.hasRank(); });
     for (auto [d, dim] : llvm::enumerate(port.dims)) {
       std::optional<std::string> missing;
       dim.forEachSymbol([&](StringRef name) {
@@ -348,8 +269,8 @@ LogicalResult ModelLowering::readSignature() {
           missing = name.str();
       });
       if (missing)
-        return reportLateOutput(
-            i, port.name, value, "the size of its dimension " + Twine(d),
+        return errors.reportLate(
+            i, port.name, "the size of its dimension " + Twine(d),
             [&](const SymValue &v) { return mentions(v, *missing); });
     }
     port.type = *described;
