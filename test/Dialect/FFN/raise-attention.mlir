@@ -193,7 +193,25 @@ func.func @rank_three_misses(%q: tensor<2x5x16xf32>, %k: tensor<16x7xf32>, %v: t
   %y = onnx.node "MatMul" v13 (%w, %v) : (tensor<2x5x7xf32>, tensor<2x7x4xf32>) -> tensor<2x5x4xf32>
   %r = onnx.node "MatMul" v13 (%q, %j) : (tensor<2x5x16xf32>, tensor<?x16x7xf32>) -> tensor<?x5x7xf32>
   %x = onnx.node "Softmax" v13 (%r) {axis = -1 : si64} : (tensor<?x5x7xf32>) -> tensor<?x5x7xf32>
-  // expected-remark @below {{near miss: attention at node (MatMul): the batches of query and value may differ}}
+  // expected-remark @below {{near miss: attention at node (MatMul): the batches of query and key may differ}}
   %z = onnx.node "MatMul" v13 (%x, %u) : (tensor<?x5x7xf32>, tensor<?x7x4xf32>) -> tensor<?x5x4xf32>
   return %y, %z : tensor<2x5x4xf32>, tensor<?x5x4xf32>
+}
+
+// -----
+
+// MatMul broadcasts one key, or one value, over the batch.
+// CHECK-LABEL: func.func @broadcast_batches
+func.func @broadcast_batches(%q: tensor<?x2x5x16xf32>, %k: tensor<1x2x16x7xf32>, %v: tensor<?x2x7x4xf32>, %one: tensor<1x2x7x4xf32>,
+                             %many: tensor<2x2x5x16xf32>, %keys: tensor<2x2x16x7xf32>) -> (tensor<?x2x5x4xf32>, tensor<2x2x5x4xf32>) {
+  // CHECK-NOT: ffn.attention
+  %p = onnx.node "MatMul" v13 (%q, %k) : (tensor<?x2x5x16xf32>, tensor<1x2x16x7xf32>) -> tensor<?x2x5x7xf32>
+  %w = onnx.node "Softmax" v13 (%p) {axis = -1 : si64} : (tensor<?x2x5x7xf32>) -> tensor<?x2x5x7xf32>
+  // expected-remark @below {{near miss: attention at node (MatMul): the batches of query and key may differ}}
+  %y = onnx.node "MatMul" v13 (%w, %v) : (tensor<?x2x5x7xf32>, tensor<?x2x7x4xf32>) -> tensor<?x2x5x4xf32>
+  %r = onnx.node "MatMul" v13 (%many, %keys) : (tensor<2x2x5x16xf32>, tensor<2x2x16x7xf32>) -> tensor<2x2x5x7xf32>
+  %x = onnx.node "Softmax" v13 (%r) {axis = -1 : si64} : (tensor<2x2x5x7xf32>) -> tensor<2x2x5x7xf32>
+  // expected-remark @below {{near miss: attention at node (MatMul): the batches of query and value may differ}}
+  %z = onnx.node "MatMul" v13 (%x, %one) : (tensor<2x2x5x7xf32>, tensor<1x2x7x4xf32>) -> tensor<2x2x5x4xf32>
+  return %y, %z : tensor<?x2x5x4xf32>, tensor<2x2x5x4xf32>
 }

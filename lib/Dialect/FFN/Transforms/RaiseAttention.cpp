@@ -299,6 +299,8 @@ bool Raiser::raiseAttentionCore(NodeOp matmul) {
       result.getElementType() != valueType.getElementType())
     return miss("the shapes of query, key, value and result do not fit");
   // MatMul broadcasts batches, attention does not.
+  if (!haveSameDim(query, 0, key, 0))
+    return miss("the batches of query and key may differ");
   if (!haveSameDim(query, 0, value, 0))
     return miss("the batches of query and value may differ");
 
