@@ -245,15 +245,50 @@ static DimExpr countSteps(const DimExpr &length, int64_t step) {
   return step == 1 ? length : length.ceilDiv(step);
 }
 
+/// One more than the position of a bound of a backward range, in [least, size],
+/// where `least` is 1 for the start and 0 for the end; at most `size` even if
+/// that is 0. Unknown when the sign of the position is not known.
+static DimExpr clampBackward(const DimExpr &position, const DimExpr &size,
+                             int64_t least) {
+  std::optional<int64_t> constant = position.getConstant();
+  bool isNegative =
+      constant ? *constant < 0 : (DimExpr(0) - position - 1).isNonNegative();
+  if (!isNegative) {
+    if (constant && *constant >= kEndless)
+      return size;
+    return constant || position.isNonNegative()
+               ? DimExpr::min(position + 1, size)
+               : DimExpr();
+  }
+  if (constant == -1)
+    return size;
+  DimExpr fromFront = constant && *constant <= -kEndless
+                          ? DimExpr(least)
+                          : DimExpr::max(size + position + 1, least);
+  // Only the least of the start may be beyond the size.
+  return least ? DimExpr::min(fromFront, size) : fromFront;
+}
+
+/// Elements from `start` down to, and without, `end`.
+static DimExpr spanBackward(const DimExpr &size, const DimExpr &start,
+                            const DimExpr &end) {
+  DimExpr from = clampBackward(start, size, 1),
+          to = clampBackward(end, size, 0);
+  std::optional<int64_t> last = end.getConstant();
+  if (to.isConstant(0))
+    return from;
+  if (from == size && last && *last >= 0 && *last < kEndless)
+    return DimExpr::max(size - (*last + 1), 0); // d - min(e + 1, d)
+  if (from == size && last && *last < 0)
+    return DimExpr::min(DimExpr(-(*last + 1)), size); // d - max(d - c, 0)
+  return DimExpr::max(from - to, 0);
+}
+
 static DimExpr sliceSymbolic(const DimExpr &size, const DimExpr &start,
                              const DimExpr &end, int64_t step) {
   std::optional<int64_t> first = start.getConstant(), last = end.getConstant();
-  if (step < 0) {
-    // Only the whole axis reversed is understood.
-    bool whole = first && last && *last <= -kEndless &&
-                 (*first == -1 || *first >= kEndless);
-    return whole ? countSteps(size, step) : DimExpr();
-  }
+  if (step < 0)
+    return countSteps(spanBackward(size, start, end), step);
   DimExpr from = clampPosition(start, size), to = clampPosition(end, size);
   DimExpr length;
   if (to == size && first && *first >= 0) // d - min(s, d)

@@ -249,29 +249,6 @@ def test_diagonal_of_eye_like(k, tmp_path):
     check(tmp_path, "EyeLike", [np.zeros((3, 4), np.float32)], expected, {"k": k}, 9)
 
 
-LONGEST, LEAST = 2**63 - 1, -(2**63)
-
-
-@pytest.mark.parametrize("start, end, step", [
-    (0, LONGEST, LONGEST), (1, LONGEST, LONGEST), (-1, LONGEST, LONGEST), (4, LONGEST, LONGEST), (5, LONGEST, LONGEST), (0, 0, LONGEST),
-    (-1, LEAST, LEAST), (2, LEAST, LEAST), (0, LEAST, LEAST), (LONGEST, LEAST, LEAST), (2, 2, LEAST), (LONGEST, LEAST, -1), (LONGEST, LEAST, -2),
-    (LONGEST, LEAST, -LONGEST), (LEAST, LONGEST, 2),
-])
-def test_longest_steps_of_slice(start, end, step, tmp_path):
-    x = np.arange(15, dtype=np.float32).reshape(5, 3)
-    arrays = [x, np.int64([start]), np.int64([end]), np.int64([0]), np.int64([step])]
-    check(tmp_path, "Slice", arrays, x[start:None if end == LEAST else end:step], {}, 13, constants=[1, 2, 3, 4],
-          # Of an axis whose size is not known only the whole is taken backwards.
-          dynamic=step > 0 or (start in (-1, LONGEST) and end == LEAST))
-
-
-def test_slice_backwards_from_before_the_front(tmp_path):
-    """ONNX clamps a start to the first element, where NumPy takes none."""
-    x = np.arange(15, dtype=np.float32).reshape(5, 3)
-    arrays = [x, np.int64([-9]), np.int64([LEAST]), np.int64([0]), np.int64([-1])]
-    check(tmp_path, "Slice", arrays, x[:1], {}, 13, constants=[1, 2, 3, 4], dynamic=False)
-
-
 @pytest.mark.parametrize("shape", [[3], [1, 1], [0]])
 def test_bounds_of_clip_are_scalars(shape, tmp_path):
     model = build(tmp_path / "m.onnx", "Clip", [(TensorProto.FLOAT, [2, 3]), (TensorProto.FLOAT, shape)], [(TensorProto.FLOAT, [2, 3])], {}, 13)
