@@ -123,12 +123,12 @@ func.func @preactivation_used(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?
 
 // CHECK-LABEL: func.func @weight_is_input(
 // CHECK-NOT: ffn.feed_forward
-func.func @weight_is_input(%x: tensor<?x4xf32>, %w: tensor<4x8xf32>) -> (tensor<?x4xf32>) {
+func.func @weight_is_input(%x: tensor<?x4xf32>, %w: tensor<4x8xf32> {onnx.name = "W 1"}) -> (tensor<?x4xf32>) {
   %w1 = ffn.weight dense<1.0> : tensor<4x8xf32>
   %w2 = ffn.weight dense<1.0> : tensor<8x4xf32>
   %u = onnx.node "MatMul" v13 (%x, %w) : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32> names ["fc1", "u"]
   %a = onnx.node "Relu" v14 (%u) : (tensor<?x8xf32>) -> tensor<?x8xf32>
-  // expected-remark@+1 {{near miss: feed-forward network at linear 'fc2': the weight of node 'fc1' (MatMul) is not constant}}
+  // expected-remark@+1 {{near miss: feed-forward network at linear 'fc2': the weight of node 'fc1' (MatMul) is not constant: it comes from input 'W 1'}}
   %y = onnx.node "MatMul" v13 (%a, %w2) : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32> names ["fc2", "y"]
   return %y : tensor<?x4xf32>
 }
@@ -142,9 +142,28 @@ func.func @down_is_input(%x: tensor<?x4xf32>, %w: tensor<8x4xf32>) -> (tensor<?x
   %w2 = ffn.weight dense<1.0> : tensor<8x4xf32>
   %u = onnx.node "MatMul" v13 (%x, %w1) : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32> names ["fc1", "u"]
   %a = onnx.node "Relu" v14 (%u) : (tensor<?x8xf32>) -> tensor<?x8xf32>
-  // expected-remark@+1 {{near miss: feed-forward network at node 'fc2' (MatMul): the weight of node 'fc2' (MatMul) is not constant}}
+  // expected-remark@+1 {{near miss: feed-forward network at node 'fc2' (MatMul): the weight of node 'fc2' (MatMul) is not constant: it comes from an argument}}
   %y = onnx.node "MatMul" v13 (%a, %w) : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32> names ["fc2", "y"]
   return %y : tensor<?x4xf32>
+}
+
+// -----
+
+// The graph of a training step reads its parameters, transposed, from outside;
+// the other weight is made anew in every run.
+// CHECK-LABEL: func.func @weights_of_training(
+// CHECK-NOT: ffn.feed_forward
+func.func @weights_of_training(%x: tensor<?x4xf32>, %w: tensor<4x8xf32> {onnx.name = "fc2.weight"}, %v: tensor<8x4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>) {
+  %w1 = ffn.weight dense<1.0> : tensor<4x8xf32>
+  %t = onnx.node "Transpose" v13 (%w) {perm = array<i64: 1, 0>} : (tensor<4x8xf32>) -> tensor<8x4xf32>
+  %n = onnx.node "Neg" v13 (%v) : (tensor<8x4xf32>) -> tensor<8x4xf32> names ["minus", "n"]
+  %u = onnx.node "MatMul" v13 (%x, %w1) : (tensor<?x4xf32>, tensor<4x8xf32>) -> tensor<?x8xf32> names ["fc1", "u"]
+  %a = onnx.node "Relu" v14 (%u) : (tensor<?x8xf32>) -> tensor<?x8xf32>
+  // expected-remark@+1 {{near miss: feed-forward network at node 'fc2' (MatMul): the weight of node 'fc2' (MatMul) is not constant: it comes from input 'fc2.weight'}}
+  %y = onnx.node "MatMul" v13 (%a, %t) : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32> names ["fc2", "y"]
+  // expected-remark@+1 {{near miss: feed-forward network at node 'fc3' (MatMul): the weight of node 'fc3' (MatMul) is not constant: node 'minus' (Neg) computes it}}
+  %z = onnx.node "MatMul" v13 (%a, %n) : (tensor<?x8xf32>, tensor<8x4xf32>) -> tensor<?x4xf32> names ["fc3", "z"]
+  return %y, %z : tensor<?x4xf32>, tensor<?x4xf32>
 }
 
 // -----

@@ -91,6 +91,20 @@ static std::optional<LinearPart> matchPart(Value value) {
   return LinearPart{linear, begin, size, node};
 }
 
+/// Where a weight comes from that is not constant: through nodes that only move
+/// and convert elements.
+static std::string explainWeight(Value weight) {
+  while (auto node = weight.getDefiningOp<NodeOp>()) {
+    if (!llvm::is_contained({"Transpose", "Cast", "Reshape", "Identity",
+                             "Squeeze", "Unsqueeze"},
+                            node.getOp()) ||
+        !node.getInput(0))
+      return describe(weight) + " computes it";
+    weight = node.getInput(0);
+  }
+  return "it comes from " + describe(weight);
+}
+
 /// Why `value` is no linear, for a remark.
 static std::string explainSource(Value value) {
   if (auto linear = value.getDefiningOp<LinearOp>())
@@ -105,7 +119,7 @@ static std::string explainSource(Value value) {
       return "the weight of " + describe(node.getOperation()) + " is quantised";
     if (weight && !isConstant(weight))
       return "the weight of " + describe(node.getOperation()) +
-             " is not constant";
+             " is not constant: " + explainWeight(weight);
     return describe(node.getOperation()) +
            " is not a product of rows with a matrix";
   }

@@ -6,6 +6,7 @@
 
 #include "NodeUtils.h"
 #include "RaiseDetail.h"
+#include "ffn-mlir/Support/CodedError.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/IR/Builders.h"
 #include <cmath>
@@ -64,6 +65,12 @@ Location raise::locationOf(NodeOp node) {
 std::string raise::describe(Value value) {
   if (Operation *op = value.getDefiningOp())
     return describe(op);
+  auto argument = llvm::cast<BlockArgument>(value);
+  if (auto function =
+          llvm::dyn_cast<func::FuncOp>(argument.getOwner()->getParentOp()))
+    if (auto name = function.getArgAttrOfType<StringAttr>(
+            argument.getArgNumber(), "onnx.name"))
+      return "input " + quoteName(name.getValue());
   return "an argument";
 }
 
