@@ -127,3 +127,23 @@ def test_longest_chain(tmp_path):
     (tmp_path / "m.mlir").write_text(chain(100, ONE))
     done = raising.tool("ffn-opt", tmp_path / "m.mlir", "--ffn-raise")
     assert "Neg" in done.stdout and "onnx.function" not in done.stdout and "l::" not in done.stdout
+
+
+def test_subgraph_that_a_call_gives_is_named(tmp_path):
+    """The branches of an If are attributes of the function, so graphs of the caller are part of the call."""
+    def branch(op):
+        return helper.make_graph([node(op, ["v"], ["w"])], op, [], [helper.make_tensor_value_info("w", F, [2])])
+    choose = refer(refer(node("If", ["c"], ["b"], name="choice"), "then_branch", "yes", onnx.AttributeProto.GRAPH), "else_branch", "no", onnx.AttributeProto.GRAPH)
+    pick = function("Pick", "a", "b", [node("ReduceSum", ["a"], ["s"], keepdims=0), node("Cast", ["s"], ["c"], to=TensorProto.BOOL), choose],
+                    attributes=["yes", "no"])
+    model = save(tmp_path / "m.onnx", [node("Abs", ["x"], ["v"]), call("Pick", "x", "y", yes=branch("Neg"), no=branch("Identity"))],
+                 {"x": [2]}, {"y": [2]}, [pick])
+    for done in (compile_model(model, tmp_path / "m.so"), raising.tool("ffn-opt", model, "--ffn-raise", check=False)):
+        assert done.returncode == 1 and done.stderr.count("error:") == 1 and done.stdout == "", done.stderr
+        for part in ("'choice'", "[FFN-C101]", "'else_branch'", "is a subgraph that the call of a local function gives"):
+            assert part in done.stderr, done.stderr
+    assert not (tmp_path / "m.so").exists()
+    # Nothing is expanded where nothing is compiled.
+    raising.tool("ffn-translate", "--onnx-to-onnx", model, "-o", tmp_path / "back.onnx")
+    back = onnx.load(tmp_path / "back.onnx")
+    assert [f.name for f in back.functions] == ["Pick"] and {a.name for a in back.graph.node[1].attribute} == {"yes", "no"}
