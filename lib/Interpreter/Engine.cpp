@@ -233,7 +233,7 @@ LogicalResult Engine::finishOp(Operation *op) {
     if (!llvm::isa<WeightOp>(op) && failed(checkResult(op, result)))
       return failure();
   Frame &frame = stack.back();
-  if (options.observer && frame.observed)
+  if (options.observer && (frame.observed || options.observeAll))
     options.observer(op, *this);
   for (Value value : lastUses(frame.block)[frame.index])
     frame.scope->values.erase(value);

@@ -10,7 +10,8 @@
 // shares the WeightStore of the import, so that what was checked is what is
 // read, and derived weights are not lost on the way.
 //
-// Exit codes: 0 done, 1 a diagnostic, 2 wrong use.
+// Exit codes: 0 done, 1 a diagnostic, 2 wrong use, 4 a pass broke its bound
+// (--ffn-check-passes).
 //
 //===----------------------------------------------------------------------===//
 
@@ -175,7 +176,8 @@ int main(int argc, char **argv) {
       cl::desc("File for derived weights (default: <output>.weights)"));
   cl::opt<std::string> weightsDir(
       "weights-dir", cl::value_desc("folder"),
-      cl::desc("Folder that weight files of MLIR input are relative to"));
+      cl::desc("Folder that weight files of MLIR input are relative to "
+               "(default: that of the input)"));
   ffn::registerImportFlags();
   ffn::registerCheckPassesFlags();
   std::string header =
@@ -249,7 +251,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   if (failed(result))
-    return isWrongUse ? 2 : 1;
+    return isWrongUse ? 2 : ffn::hasBrokenPassBound() ? 4 : 1;
   out->keep();
   return 0;
 }

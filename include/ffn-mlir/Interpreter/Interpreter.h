@@ -125,8 +125,10 @@ struct InterpreterOptions {
   uint64_t maxOperations = uint64_t(1) << 32;
   /// Called after each op of the entry function and its sublayers, for
   /// per-sublayer comparisons; may be null. Operands and results of the op
-  /// can still be read.
+  /// can still be read, and results changed.
   std::function<void(Operation *, EvalState &)> observer;
+  /// Calls the observer for the ops of subgraphs and local functions too.
+  bool observeAll = false;
 };
 
 /// Runs `function` (default @main) of the module on `inputs`, one for each
