@@ -44,7 +44,8 @@ static cl::opt<std::string>
                  cl::value_desc("name"), cl::cat(category));
 static cl::opt<std::string>
     weightsDir("weights-dir",
-               cl::desc("folder of the weights of an .mlir model"),
+               cl::desc("folder of the weights of an .mlir model "
+                        "(default: that of the model)"),
                cl::value_desc("folder"), cl::cat(category));
 static cl::opt<unsigned long long>
     maxElements("max-elements", cl::init(1ull << 31),

@@ -56,7 +56,8 @@ int main(int argc, char **argv) {
       cl::desc("File for derived weights (default: <output>.weights)"));
   cl::opt<std::string> weightsDir(
       "weights-dir", cl::value_desc("folder"), cl::cat(category),
-      cl::desc("Folder that weight files of MLIR input are relative to"));
+      cl::desc("Folder that weight files of MLIR input are relative to "
+               "(default: that of the input)"));
   cl::opt<uint64_t> threshold(
       "external-data-threshold", cl::value_desc("bytes"), cl::cat(category),
       cl::init(ffn::ExportOptions().externalDataThreshold),

@@ -72,11 +72,14 @@ static cl::opt<std::string> second(cl::Positional,
                                    cl::sub(verb.command));
 static JSONOption asJson(verb);
 static cl::opt<std::string> svg("svg",
-                                cl::desc("also draw the result into this file"),
+                                cl::desc("also draw the result into this file "
+                                         "(default: none)"),
                                 cl::value_desc("file.svg"),
                                 cl::sub(verb.command));
 static cl::opt<std::string>
-    calib("calib", cl::desc("data to run the model on: text, tokens, arrays"),
+    calib("calib",
+          cl::desc("data to run the model on: text, tokens, arrays "
+                   "(default: none; analyses marked [data] need it)"),
           cl::value_desc("file|folder"), cl::sub(verb.command));
 static cl::opt<std::string>
     profile("profile",
@@ -117,7 +120,8 @@ static cl::opt<double>
               cl::value_desc("part"), cl::sub(verb.command));
 static cl::opt<std::string>
     cpu("cpu", cl::init("native"),
-        cl::desc("native, avx2 or avx512 (default: native)"),
+        cl::desc("native, avx2, avx2_vnni, avx512 or avx512_vnni "
+                 "(default: native)"),
         cl::sub(verb.command));
 static ThreadsOption threads(verb);
 

@@ -33,10 +33,11 @@ static NativeOptions options(verb);
 static cl::opt<std::string> second(cl::Positional, cl::desc("[B.so|B.onnx]"),
                                    cl::sub(verb.command));
 static JSONOption asJson(verb);
-static cl::list<std::string> dims("dim",
-                                  cl::desc("size of a symbolic dimension"),
-                                  cl::value_desc("name=size"),
-                                  cl::sub(verb.command));
+static cl::list<std::string>
+    dims("dim",
+         cl::desc("size of a symbolic dimension: measure plain "
+                  "runs (default: none)"),
+         cl::value_desc("name=size"), cl::sub(verb.command));
 static cl::opt<unsigned>
     promptTokens("prompt-tokens", cl::init(128),
                  cl::desc("tokens of the text (default: 128)"),

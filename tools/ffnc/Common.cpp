@@ -39,7 +39,7 @@ static cl::opt<bool> noSymlinks("no-symlinks", cl::cat(fileOptions),
                                 cl::sub(cl::SubCommand::getAll()));
 static cl::opt<std::string> externalDataRoot(
     "external-data-root", cl::cat(fileOptions),
-    cl::desc("folder that links may lead into"),
+    cl::desc("folder that links may lead into (default: none)"),
     cl::value_desc("folder"), cl::sub(cl::SubCommand::getAll()));
 static cl::opt<bool> allowHardlinks("allow-hardlinks", cl::cat(fileOptions),
                                     cl::desc("files may have several names"),

@@ -60,15 +60,16 @@ DataOptions::DataOptions(Verb &verb)
              cl::sub(verb.command)),
       bisect("bisect", cl::init(-1),
              cl::desc("name the first sublayer behind which the relative L2 "
-                      "distance is beyond this; two model files"),
+                      "distance is beyond this; two model files "
+                      "(default: none is searched)"),
              cl::value_desc("tolerance"), cl::sub(verb.command)) {
   for (const QualityMetric &metric : getQualityMetrics())
-    flagNames.push_back((metric.isMinimum ? "min-" : "max-") +
-                        metric.name.str());
-  for (auto [metric, name] : llvm::zip_equal(getQualityMetrics(), flagNames))
+    flags.push_back({(metric.isMinimum ? "min-" : "max-") + metric.name.str(),
+                     llvm::StringRef(metric.help).str() + " (default: none)"});
+  for (auto &[name, help] : flags)
     limits.push_back(std::make_unique<cl::opt<double>>(
-        llvm::StringRef(name), cl::desc(metric.help), cl::init(std::nan("")),
-        cl::sub(verb.command)));
+        llvm::StringRef(name), cl::desc(help), cl::init(std::nan("")),
+        cl::value_desc("number"), cl::sub(verb.command)));
 }
 
 EvalOptions DataOptions::getEvalOptions() const {

@@ -40,8 +40,8 @@ private:
   llvm::cl::opt<bool> layers;
   llvm::cl::opt<double> bisect;
   std::vector<std::unique_ptr<llvm::cl::opt<double>>> limits;
-  /// Names of flags are not copied by LLVM.
-  std::vector<std::string> flagNames;
+  /// Names and texts of the limits, which LLVM does not copy.
+  std::vector<std::pair<std::string, std::string>> flags;
 };
 
 } // namespace mlir::ffn::driver

@@ -45,7 +45,8 @@ static JSONOption asJson(verb);
 static cl::opt<std::string> model(cl::Positional, cl::Required,
                                   cl::desc("model.onnx|model.mlir"),
                                   cl::sub(verb.command));
-static cl::opt<std::string> output("o", cl::Required, cl::desc("output file"),
+static cl::opt<std::string> output("o", cl::Required,
+                                   cl::desc("output file (required)"),
                                    cl::value_desc("file"),
                                    cl::sub(verb.command));
 static cl::opt<std::string>
@@ -96,7 +97,8 @@ static cl::opt<uint64_t> maxEmbedded(
     cl::sub(verb.command));
 static cl::opt<std::string> weightsDir("weights-dir",
                                        cl::desc("folder of the weights of an "
-                                                ".mlir model"),
+                                                ".mlir model (default: that of "
+                                                "the model)"),
                                        cl::sub(verb.command));
 static cl::opt<bool> remarks("remarks",
                              cl::desc("print what the passes did, and why not "

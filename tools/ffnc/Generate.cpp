@@ -29,12 +29,13 @@ Without --tokenizer a token is a byte. Temperature 0 takes the greatest logit.
 static NativeOptions options(verb);
 static TokenOptions tokens(verb);
 static JSONOption asJson(verb);
-static cl::opt<std::string> prompt("prompt", cl::desc("text to continue"),
+static cl::opt<std::string> prompt("prompt",
+                                   cl::desc("text to continue (default: none; "
+                                            "--bos starts one)"),
                                    cl::sub(verb.command));
-static cl::opt<std::string> promptFile("prompt-file",
-                                       cl::desc("file with the text"),
-                                       cl::value_desc("file"),
-                                       cl::sub(verb.command));
+static cl::opt<std::string>
+    promptFile("prompt-file", cl::desc("file with the text (default: none)"),
+               cl::value_desc("file"), cl::sub(verb.command));
 static cl::opt<uint64_t>
     maxTokens("max-tokens", cl::init(128),
               cl::desc("most tokens to add (default: 128)"),

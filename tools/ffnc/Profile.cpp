@@ -51,16 +51,20 @@ static cl::opt<std::string> model(cl::Positional,
                                   cl::sub(verb.command));
 static cl::opt<std::string> show("show", cl::desc("print what is in a profile"),
                                  cl::value_desc("file"), cl::sub(verb.command));
-static cl::opt<std::string> calib("calib", cl::desc("calibration data"),
+static cl::opt<std::string> calib("calib",
+                                  cl::desc("calibration data (required without "
+                                           "--show)"),
                                   cl::value_desc("file|folder"),
                                   cl::sub(verb.command));
-static cl::opt<std::string> output("o", cl::desc("profile to write"),
-                                   cl::value_desc("file"),
-                                   cl::sub(verb.command));
+static cl::opt<std::string>
+    output("o",
+           cl::desc("profile to write (required without "
+                    "--show)"),
+           cl::value_desc("file"), cl::sub(verb.command));
 static cl::list<std::string>
     passes("for",
            cl::desc("measure what this pass reads with these options; may be "
-                    "repeated"),
+                    "repeated (default: none)"),
            cl::value_desc("PASS{...}"), cl::sub(verb.command));
 static cl::opt<std::string>
     probes("probes",
@@ -91,7 +95,7 @@ static cl::opt<unsigned>
 static cl::opt<std::string>
     evaluation("eval",
                cl::desc("data that results will be measured on: refused where "
-                        "a calibration sample is among them"),
+                        "a calibration sample is among them (default: none)"),
                cl::value_desc("file|folder"), cl::sub(verb.command));
 static cl::opt<std::string>
     maxMemory("max-memory",

@@ -31,13 +31,14 @@ EXAMPLES:
 )");
 static cl::opt<std::string> folder(cl::Positional, cl::Required,
                                    cl::desc("DIR"), cl::sub(verb.command));
-static cl::opt<std::string> output("o", cl::Required, cl::desc("HTML file"),
+static cl::opt<std::string> output("o", cl::Required,
+                                   cl::desc("HTML file (required)"),
                                    cl::value_desc("file.html"),
                                    cl::sub(verb.command));
-static cl::opt<std::string> title("title", cl::init("ffn-mlir report"),
-                                  cl::desc("heading of the page"),
-                                  cl::value_desc("text"),
-                                  cl::sub(verb.command));
+static cl::opt<std::string>
+    title("title", cl::init("ffn-mlir report"),
+          cl::desc("heading of the page (default: ffn-mlir report)"),
+          cl::value_desc("text"), cl::sub(verb.command));
 
 static int report() {
   std::vector<std::string> skipped;
