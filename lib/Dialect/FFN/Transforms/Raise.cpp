@@ -228,7 +228,8 @@ struct Raise : mlir::ffn::impl::FFNRaiseBase<Raise> {
       });
       // Networks stand in local functions where an exporter makes one of each
       // layer.
-      if (failed(inlineLocalFunctions(getOperation())))
+      if (failed(inlineLocalFunctions(getOperation())) ||
+          failed(expandFusedNodes(getOperation())))
         return signalPassFailure();
       Raiser raiser(getOperation(), remarks);
       for (auto func : getOperation().getOps<func::FuncOp>())

@@ -66,6 +66,11 @@ Location locationOf(onnx::NodeOp node);
 std::string describe(Operation *op);
 std::string describe(Value value);
 
+/// Replaces nodes that ONNX Runtime's optimizer has made of several (Attention,
+/// MultiHeadAttention, EmbedLayerNormalization, GemmFastGelu of com.microsoft)
+/// by their parts, then infers shapes. A form without such parts stays.
+LogicalResult expandFusedNodes(ModuleOp module);
+
 //===----------------------------------------------------------------------===//
 // State of one run
 //===----------------------------------------------------------------------===//

@@ -16,8 +16,12 @@ def FFNRaise : Pass<"ffn-raise", "::mlir::ModuleOp"> {
     that means the same, by structure alone: no name of a model or of a node is
     looked at, except to name a sublayer. Constants are looked through, also
     those behind `Identity`, `Cast`, `Transpose` and `Reshape`. Bodies of `If`,
-    `Loop` and `Scan` are raised too. Calls of local functions are expanded
-    first.
+    `Loop` and `Scan` are raised too. Expanded first are calls of local functions
+    and what ONNX Runtime's optimizer makes one node of: `Attention`,
+    `MultiHeadAttention`, `EmbedLayerNormalization` and `GemmFastGelu` of
+    `com.microsoft`, in the forms that have parts (no rotation of their own, no
+    shared buffer, masks by length, by key, or by query and key) and from opset
+    11 on.
 
     **Pre-conditions.** Shapes are inferred: a value of unknown type is never
     part of a match.
