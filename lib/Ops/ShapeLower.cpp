@@ -9,6 +9,7 @@
 #include "ffn-mlir/Support/WeightStore.h"
 #include "mlir/Dialect/Arith/Utils/Utils.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 using namespace mlir::ffn;
@@ -139,12 +140,43 @@ static std::optional<Sizes> reshapeSizes(LowerContext &ctx) {
   return sizes;
 }
 
+/// Whether two shapes cannot hold equally many elements: where what they do not
+/// share is known on both sides.
+static bool haveOtherCounts(Sizes from, Sizes to) {
+  auto isZero = [](OpFoldResult size) { return isConstantIntValue(size, 0); };
+  if (llvm::any_of(from, isZero) && llvm::any_of(to, isZero))
+    return false;
+  for (auto it = from.begin(); it != from.end();) {
+    auto same = llvm::find(to, *it);
+    if (same == to.end()) {
+      ++it;
+      continue;
+    }
+    to.erase(same);
+    it = from.erase(it);
+  }
+  auto count = [](ArrayRef<OpFoldResult> sizes) -> std::optional<int64_t> {
+    int64_t product = 1;
+    for (OpFoldResult size : sizes) {
+      std::optional<int64_t> known = getConstantIntValue(size);
+      if (!known || llvm::MulOverflow(product, *known, product))
+        return std::nullopt;
+    }
+    return product;
+  };
+  std::optional<int64_t> a = count(from), b = count(to);
+  return a && b && *a != *b;
+}
+
 static LogicalResult lowerReshape(LowerContext &ctx) {
   if (ctx.node.getVersion() < 5)
     return ctx.unsupported("its shape is an attribute of an old version");
   std::optional<Sizes> sizes = reshapeSizes(ctx);
   if (!sizes)
     return ctx.unsupported("the rank of its result is not known");
+  if (haveOtherCounts(ctx.sizes(ctx.input(0)), *sizes))
+    return ctx.unsupported("its result cannot have as many elements as its "
+                           "input");
   ctx.results[0] = reshapeTo(ctx, ctx.input(0), *sizes);
   return success();
 }

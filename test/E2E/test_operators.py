@@ -243,6 +243,16 @@ def test_reshape_of_nothing_to_other_sizes(tmp_path):
     check(tmp_path, "Reshape", [np.zeros((2, 0, 3), np.float32), np.int64([0, 5])], np.zeros((0, 5), np.float32), {"allowzero": 1}, 14, {1})
 
 
+@pytest.mark.parametrize("first", [1, "n"])
+def test_reshape_to_another_count_is_refused(first, tmp_path):
+    inputs = [(TensorProto.FLOAT, [first, 3]), (TensorProto.INT64, [4])]
+    target = np.array([0 if first == "n" else 1, 1, 1, 1])
+    model = build(tmp_path / "m.onnx", "Reshape", inputs, [(TensorProto.FLOAT, None)], {}, 14, {1: target})
+    done = compile_model(model, tmp_path / "m.so")
+    assert done.returncode == 1 and "node 'node' (Reshape)" in done.stderr and "[FFN-C199]" not in done.stderr
+    assert not (tmp_path / "m.so").exists()
+
+
 @pytest.mark.parametrize("k", [0, 1, -2, 4, -3, 9, -9, 2**63 - 1, -(2**63)])
 def test_diagonal_of_eye_like(k, tmp_path):
     expected = np.eye(3, 4, k=max(min(k, 9), -9), dtype=np.float32)
