@@ -14,6 +14,7 @@
 #include "RaiseDetail.h"
 #include "ffn-mlir/Ops/OpTable.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Diagnostics.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSwitch.h"
 #include <cmath>
@@ -656,6 +657,11 @@ LogicalResult raise::expandFusedNodes(ModuleOp module) {
       SymbolicShapeAnalysis::run(module, /*refine=*/true);
   if (failed(shapes))
     return failure();
+  SmallVector<std::pair<func::FuncOp, OwningOpRef<func::FuncOp>>> originals;
+  for (auto function : module.getOps<func::FuncOp>())
+    if (!function.isExternal())
+      originals.emplace_back(function, function.clone());
+
   IRRewriter rewriter(module.getContext());
   llvm::DenseMap<Value, SymValue> known;
   bool changed = false;
@@ -666,12 +672,32 @@ LogicalResult raise::expandFusedNodes(ModuleOp module) {
     }
   if (!changed)
     return success();
-  for (auto function : module.getOps<func::FuncOp>())
-    if (!function.isExternal())
-      if (auto ret =
-              llvm::dyn_cast<func::ReturnOp>(function.getBody().back().back()))
-        function.setFunctionType(FunctionType::get(
-            function.getContext(), function.getBody().getArgumentTypes(),
-            llvm::to_vector(ret.getOperandTypes())));
-  return SymbolicShapeAnalysis::run(module, /*refine=*/true);
+  for (auto &[function, original] : originals)
+    if (auto ret =
+            llvm::dyn_cast<func::ReturnOp>(function.getBody().back().back()))
+      function.setFunctionType(FunctionType::get(
+          function.getContext(), function.getBody().getArgumentTypes(),
+          llvm::to_vector(ret.getOperandTypes())));
+
+  // Shapes that a file declares behind a fused node are seen to be wrong only
+  // now. That is no reason to refuse a model that can be carried.
+  std::string conflict;
+  {
+    ScopedDiagnosticHandler collect(
+        module.getContext(), [&](Diagnostic &diagnostic) {
+          if (diagnostic.getSeverity() != DiagnosticSeverity::Error)
+            return failure();
+          if (conflict.empty())
+            conflict = diagnostic.str();
+          return success();
+        });
+    if (succeeded(SymbolicShapeAnalysis::run(module, /*refine=*/true)))
+      return success();
+  }
+  for (auto &[function, original] : originals) {
+    function.getBody().takeBody(original->getBody());
+    function.setFunctionType(original->getFunctionType());
+  }
+  module.emitWarning() << "fused nodes are kept as they are: " << conflict;
+  return success();
 }

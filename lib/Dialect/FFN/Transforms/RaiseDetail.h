@@ -68,7 +68,9 @@ std::string describe(Value value);
 
 /// Replaces nodes that ONNX Runtime's optimizer has made of several (Attention,
 /// MultiHeadAttention, EmbedLayerNormalization, GemmFastGelu of com.microsoft)
-/// by their parts, then infers shapes. A form without such parts stays.
+/// by their parts, then infers shapes. A form without such parts stays; all
+/// stay, with a warning, where shapes that the file declares contradict the
+/// parts.
 LogicalResult expandFusedNodes(ModuleOp module);
 
 //===----------------------------------------------------------------------===//
