@@ -12,7 +12,7 @@ MLIR_INCLUDE = "/usr/lib/llvm-22/include"
 
 PAGES = {
     "onnx-dialect.md": ("-gen-dialect-doc", "-dialect=onnx", "ffn-mlir/Dialect/ONNX/IR/ONNX.td"),
-    "ffn-dialect.md": ("-gen-dialect-doc", "-dialect=ffn", "ffn-mlir/Dialect/FFN/IR/FFNExpertOps.td"),
+    "ffn-dialect.md": ("-gen-dialect-doc", "-dialect=ffn", "ffn-mlir/Dialect/FFN/IR/FFNAll.td"),
     "ffn-interfaces.md": ("-gen-op-interface-docs", None, "ffn-mlir/Dialect/FFN/IR/FFNInterfaces.td"),
 }
 

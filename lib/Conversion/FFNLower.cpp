@@ -10,6 +10,7 @@
 //===----------------------------------------------------------------------===//
 
 #include "ModelLowering.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNAdaptive.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Support/WeightEval.h"
 #include "ffn-mlir/Target/CPU/DenseWeight.h"
@@ -253,6 +254,12 @@ FailureOr<Value> mlir::ffn::lowerComputeOp(LowerScope &scope, Operation *op,
           })
           .Case([&](EmbeddingOp) -> FailureOr<Value> {
             return gatherRows(scope, operands[1], operands[0], 0);
+          })
+          .Case([&](RowCosineOp) -> FailureOr<Value> {
+            return lowerRowCosine(scope, operands[0], operands[1]);
+          })
+          .Case([&](RowMarginOp) -> FailureOr<Value> {
+            return lowerRowMargin(scope, operands[0]);
           })
           .Default([](Operation *) -> FailureOr<Value> { return failure(); });
   if (failed(result) || !*result)

@@ -20,6 +20,7 @@
 namespace mlir::ffn {
 
 class NodeContext;
+class SkipOp;
 
 /// Sizes, checks and symbols of the function that is being made.
 class ModelScope {
@@ -72,6 +73,20 @@ public:
 /// lowered form; the lowered result, or failure after a diagnostic.
 FailureOr<Value> lowerComputeOp(LowerScope &scope, Operation *op,
                                 ArrayRef<Value> operands);
+
+/// ffn.row_cosine and ffn.row_margin of lowered operands.
+Value lowerRowCosine(LowerScope &scope, Value lhs, Value rhs);
+Value lowerRowMargin(LowerScope &scope, Value input);
+
+/// A branch, taken where a row is not left out. `skip` and `otherwise` (or
+/// null) are lowered; `lowerBody` makes what the body yields at the builder.
+FailureOr<Value> lowerSkip(LocatedScope &scope, SkipOp op, Value skip,
+                           Value otherwise,
+                           llvm::function_ref<FailureOr<Value>()> lowerBody);
+/// Where the addend of a sublayer is an ffn.skip, puts the addition into the
+/// branch: the sublayer in there is one that kernels serve as a whole, and the
+/// other rows are the residual as it is.
+void sinkResiduals(Operation *root);
 
 /// Checks, where only the run knows, what an attention core relies on. `sizes`:
 /// of query, key and value as [B, H, S, D], and of the mask if there is one,

@@ -7,6 +7,7 @@
 #include "ffn-mlir/Conversion/ModelToLinalg.h"
 #include "NodeContext.h"
 #include "OutputErrors.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNAdaptive.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Experts.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
@@ -53,6 +54,7 @@ private:
   LogicalResult lowerBlock(Block &block);
   LogicalResult lowerNode(onnx::NodeOp node);
   LogicalResult lowerSublayer(SublayerOp sublayer);
+  LogicalResult lowerSkipOp(SkipOp skip);
   LogicalResult lowerReturn(func::ReturnOp op);
   LogicalResult checkStaticSizes(Operation *op, Value tensor,
                                  RankedTensorType wanted);
@@ -167,6 +169,7 @@ LogicalResult ModelLowering::prepareSource() {
       })))
     return failure();
   exposeWeights(sourceMain);
+  sinkResiduals(sourceMain);
   if (options.kernels) {
     RewritePatternSet patterns(ctx);
     cpu::populateAssignKernelsPatterns(patterns, *options.kernels);
@@ -584,6 +587,26 @@ LogicalResult ModelLowering::lowerSublayer(SublayerOp sublayer) {
   return success();
 }
 
+LogicalResult ModelLowering::lowerSkipOp(SkipOp skip) {
+  FailureOr<Value> condition = get(skip.getSkip());
+  FailureOr<Value> otherwise = Value();
+  if (skip.getOtherwise())
+    otherwise = get(skip.getOtherwise());
+  if (failed(condition) || failed(otherwise))
+    return failure();
+  LocatedScope here = at(skip.getLoc());
+  FailureOr<Value> result =
+      lowerSkip(here, skip, *condition, *otherwise, [&]() -> FailureOr<Value> {
+        if (failed(lowerBlock(skip.getBody().front())))
+          return failure();
+        return get(skip.getYielded());
+      });
+  if (failed(result))
+    return failure();
+  define(skip.getResult(), *result);
+  return success();
+}
+
 /// A size that becomes static at `op`, the width of a weight for instance, is
 /// compared at run time where only the run knows it: kernels rely on it.
 LogicalResult ModelLowering::checkStaticSizes(Operation *op, Value tensor,
@@ -742,10 +765,13 @@ LogicalResult ModelLowering::lowerBlock(Block &block) {
       if (failed(lowerNode(node)))
         return failure();
     } else if (llvm::isa<WeightExprInterface>(op) ||
-               llvm::isa<onnx::AbsentOp, ObserveOp, YieldOp>(op)) {
+               llvm::isa<onnx::AbsentOp, ObserveOp, YieldOp, SkipYieldOp>(op)) {
       continue;
     } else if (auto sublayer = llvm::dyn_cast<SublayerOp>(op)) {
       if (failed(lowerSublayer(sublayer)))
+        return failure();
+    } else if (auto skip = llvm::dyn_cast<SkipOp>(op)) {
+      if (failed(lowerSkipOp(skip)))
         return failure();
     } else if (llvm::isa<ComputeOpInterface>(op)) {
       SmallVector<Value> operands;

@@ -9,10 +9,12 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Dialect/FFN/IR/FFNAdaptive.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNExperts.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Interpreter/TensorOps.h"
 #include <cmath>
+#include <limits>
 #include <optional>
 
 using namespace mlir;
@@ -505,6 +507,73 @@ struct DequantizeEval
     return give(op, state, result);
   }
 };
+
+//===----------------------------------------------------------------------===//
+// Conditions
+//===----------------------------------------------------------------------===//
+
+/// A number for each row of `like`.
+FailureOr<EvalTensor> allocateRows(Operation *op, EvalState &state,
+                                   const EvalTensor &like) {
+  if (!like.isFloat() || like.getRank() < 1)
+    return evalError(op, "E102", "looks at rows of floats only");
+  return state.allocate(op, like.getElementType(), like.getShape().drop_back());
+}
+
+struct RowCosineEval
+    : public EvaluableOpInterface::ExternalModel<RowCosineEval, RowCosineOp> {
+  LogicalResult evaluate(Operation *op, EvalState &state) const {
+    auto cosine = llvm::cast<RowCosineOp>(op);
+    FailureOr<EvalTensor> a = operand(op, state, cosine.getLhs());
+    FailureOr<EvalTensor> b = operand(op, state, cosine.getRhs());
+    if (failed(a) || failed(b))
+      return failure();
+    if (a->getShape() != b->getShape() || !b->isFloat())
+      return evalError(op, "E102", "the tensors differ in shape");
+    FailureOr<EvalTensor> result = allocateRows(op, state, *a);
+    if (failed(result))
+      return failure();
+    int64_t width = a->getDim(-1);
+    for (auto [row, out] : llvm::enumerate(result->mutableFloats())) {
+      double product = 0, squaresA = 0, squaresB = 0;
+      for (int64_t i = row * width, e = i + width; i < e; ++i) {
+        double x = a->floats()[i], y = b->floats()[i];
+        product += x * y;
+        squaresA += x * x;
+        squaresB += y * y;
+      }
+      out = product / (std::sqrt(squaresA) * std::sqrt(squaresB));
+    }
+    return give(op, state, result);
+  }
+};
+
+struct RowMarginEval
+    : public EvaluableOpInterface::ExternalModel<RowMarginEval, RowMarginOp> {
+  LogicalResult evaluate(Operation *op, EvalState &state) const {
+    auto margin = llvm::cast<RowMarginOp>(op);
+    FailureOr<EvalTensor> x = operand(op, state, margin.getInput());
+    if (failed(x))
+      return failure();
+    FailureOr<EvalTensor> result = allocateRows(op, state, *x);
+    if (failed(result))
+      return failure();
+    int64_t width = x->getDim(-1);
+    for (auto [row, out] : llvm::enumerate(result->mutableFloats())) {
+      ArrayRef<double> values = x->floats().slice(row * width, width);
+      double low = -std::numeric_limits<double>::infinity();
+      double first = low, second = low, sum = 0;
+      for (double value : values) {
+        second = std::max(second, std::min(first, value));
+        first = std::max(first, value);
+      }
+      for (double value : values)
+        sum += std::exp(value - first);
+      out = (1 - std::exp(second - first)) / sum;
+    }
+    return give(op, state, result);
+  }
+};
 } // namespace
 
 void mlir::ffn::registerFFNEvaluation(DialectRegistry &registry) {
@@ -528,5 +597,7 @@ void mlir::ffn::registerFFNEvaluation(DialectRegistry &registry) {
     AddOp::attachInterface<AddEval>(*ctx);
     LowRankOp::attachInterface<LowRankEval>(*ctx);
     DequantizeOp::attachInterface<DequantizeEval>(*ctx);
+    RowCosineOp::attachInterface<RowCosineEval>(*ctx);
+    RowMarginOp::attachInterface<RowMarginEval>(*ctx);
   });
 }

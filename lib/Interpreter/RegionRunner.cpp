@@ -6,7 +6,7 @@
 
 #include "RegionRunner.h"
 #include "ScanRunner.h"
-#include "ffn-mlir/Dialect/FFN/IR/FFN.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNAdaptive.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
 using namespace mlir;
@@ -135,6 +135,57 @@ private:
   EvalState &state;
   bool entered = false;
 };
+
+/// The rows of the body, but for those that are left out.
+class SkipRunner : public RegionRunner {
+public:
+  SkipRunner(SkipOp op, EvalState &state) : op(op), state(state) {}
+
+  LogicalResult step(MutableArrayRef<EvalValue> results, Next &next) override {
+    const EvalValue &skip = state.get(op.getSkip());
+    if (!skip.isTensor())
+      return evalError(op, "E102", "the condition has no value");
+    // Without a row that runs only the body knows the size of a row; it is
+    // the one that gives the result then, if there is no other.
+    bool all = llvm::all_of(skip.tensor.ints(), [](int64_t s) { return s; });
+    if (!entered && !(all && op.getOtherwise())) {
+      entered = true;
+      next.region = &op.getBody();
+      return success();
+    }
+    EvalValue otherwise;
+    if (op.getOtherwise()) {
+      otherwise = state.get(op.getOtherwise());
+      if (!otherwise.isTensor())
+        return evalError(op, "E102", "the other rows have no value");
+    }
+    if (results.empty()) {
+      state.set(op.getResult(), std::move(otherwise));
+      return success();
+    }
+    if (!results[0].isTensor() || !results[0].tensor.isFloat())
+      return evalError(op, "E102", "the body gives no floats");
+    EvalTensor rows = results[0].tensor;
+    ArrayRef<int64_t> shape = rows.getShape();
+    if (shape.empty() || shape.drop_back() != skip.tensor.getShape() ||
+        (otherwise.isTensor() && otherwise.tensor.getShape() != shape))
+      return evalError(op, "E102",
+                       "rows of shape " + shapeText(shape) +
+                           " do not fit a condition of shape " +
+                           shapeText(skip.tensor.getShape()));
+    MutableArrayRef<double> out = rows.mutableFloats();
+    for (auto [i, value] : llvm::enumerate(out))
+      if (skip.tensor.ints()[i / shape.back()])
+        value = otherwise.isTensor() ? otherwise.tensor.floats()[i] : -0.0;
+    state.set(op.getResult(), EvalValue(std::move(rows)));
+    return success();
+  }
+
+private:
+  SkipOp op;
+  EvalState &state;
+  bool entered = false;
+};
 } // namespace
 
 //===----------------------------------------------------------------------===//
@@ -172,7 +223,7 @@ static bool isControlFlow(onnx::NodeOp node) {
 bool mlir::ffn::hasRegionRunner(Operation *op, const FunctionMap &functions) {
   if (auto node = llvm::dyn_cast<onnx::NodeOp>(op))
     return isControlFlow(node) || lookupFunction(functions, node);
-  return llvm::isa<SublayerOp, func::CallOp>(op);
+  return llvm::isa<SublayerOp, SkipOp, func::CallOp>(op);
 }
 
 std::unique_ptr<RegionRunner>
@@ -181,6 +232,8 @@ mlir::ffn::makeRegionRunner(Operation *op, EvalState &state,
                             const InterpreterOptions &options) {
   if (auto sublayer = llvm::dyn_cast<SublayerOp>(op))
     return std::make_unique<SublayerRunner>(sublayer, state);
+  if (auto skip = llvm::dyn_cast<SkipOp>(op))
+    return std::make_unique<SkipRunner>(skip, state);
   if (auto call = llvm::dyn_cast<func::CallOp>(op)) {
     auto callee = llvm::dyn_cast_if_present<func::FuncOp>(
         SymbolTable::lookupNearestSymbolFrom(call, call.getCalleeAttr()));

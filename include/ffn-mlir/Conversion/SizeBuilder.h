@@ -27,6 +27,11 @@ public:
   /// The size of something that came to exist at run time; usable from where
   /// it is defined. Ignored for a symbol that is known already.
   void defineLateSymbol(StringRef name, OpFoldResult size);
+  /// What was defined so far, to go back to behind a region.
+  llvm::StringMap<OpFoldResult> getLateSymbols() const { return lateSymbols; }
+  void setLateSymbols(llvm::StringMap<OpFoldResult> symbols) {
+    lateSymbols = std::move(symbols);
+  }
 
   /// Attribute for a constant, value otherwise; null where a symbol is not
   /// known. Arithmetic over late symbols is made at `builder`.

@@ -68,6 +68,11 @@ public:
   /// What sublayer `i` read as the residual, and what it made of it.
   const HostTensor *getResidual(const State &state, unsigned i) const;
   const HostTensor *getHidden(const State &state, unsigned i) const;
+  /// The same to change, right after its stage ran in `state`, and before the
+  /// state is copied.
+  HostTensor *getFreshHidden(State &state, unsigned i) {
+    return state.values[sublayers[i].hidden].get();
+  }
   /// What sublayer `i` made becomes what sublayer `j` of another model made.
   void setHidden(State &state, unsigned i, const State &otherState,
                  const StagedModel &other, unsigned j) const {

@@ -6,6 +6,7 @@
 
 #include "StructureShapes.h"
 #include "Constants.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNAdaptive.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNExperts.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Ops/ShapeHelpers.h"
@@ -80,6 +81,14 @@ void computeEmbedding(EmbeddingOp op, Lookup lookup, SymValue &result) {
     return;
   result.dims->push_back(DimExpr());
   result.dims = withLast(result.dims, op.getTable(), 1);
+}
+
+/// One element for each row of `value`.
+std::optional<Dims> dropLast(const SymValue &value) {
+  std::optional<Dims> dims = value.dims;
+  if (dims && !dims->empty())
+    dims->pop_back();
+  return dims;
 }
 
 /// Scalars and tensors of index arithmetic.
@@ -216,6 +225,15 @@ LogicalResult ffn::computeStructureShapes(
         })
         .Case([&](EmbeddingOp embedding) {
           computeEmbedding(embedding, lookup, results[0]);
+        })
+        .Case([&](SkipOp skip) {
+          results[0].dims = lookup(skip.getYielded()).dims;
+        })
+        .Case([&](RowCosineOp cosine) {
+          results[0].dims = dropLast(lookup(cosine.getLhs()));
+        })
+        .Case([&](RowMarginOp margin) {
+          results[0].dims = dropLast(lookup(margin.getInput()));
         });
     return success();
   }

@@ -223,7 +223,9 @@ LogicalResult PlanMemoryPass::plan(func::FuncOp function) {
         end = std::max(end, index[block.findAncestorOpInBlock(*def)]);
       for (Operation *user : alias.getUsers()) {
         end = std::max(end, index[block.findAncestorOpInBlock(*user)]);
-        escapes |= user->hasTrait<OpTrait::IsTerminator>();
+        // Of a branch, which runs once, there is one at a time.
+        escapes |= user->hasTrait<OpTrait::IsTerminator>() &&
+                   !llvm::isa<scf::IfOp>(user->getParentOp());
       }
     }
     return escapes;

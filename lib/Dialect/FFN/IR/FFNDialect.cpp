@@ -4,6 +4,7 @@
 //
 //===----------------------------------------------------------------------===//
 
+#include "ffn-mlir/Dialect/FFN/IR/FFNAdaptive.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNExperts.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Support/WeightStore.h"
@@ -55,6 +56,10 @@ void FFNDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "ffn-mlir/Dialect/FFN/IR/FFNExpertOps.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "ffn-mlir/Dialect/FFN/IR/FFNAdaptiveOps.cpp.inc"
       >();
   addInterfaces<FFNInlinerInterface>();
 }

@@ -7,6 +7,7 @@
 #include "DecomposeWeights.h"
 #include "Decomposer.h"
 #include "NodeUtils.h"
+#include "ffn-mlir/Dialect/FFN/IR/FFNAdaptive.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFNProbes.h"
 #include "ffn-mlir/Dialect/FFN/Transforms/Passes.h"
 #include "mlir/IR/PatternMatch.h"
@@ -86,10 +87,11 @@ Value Decomposer::unsqueeze(Location loc, Value value, int64_t axis) {
 
 Value Decomposer::cast(Location loc, Value value, Type elementType) {
   // TensorProto.DataType numbers.
-  int64_t to = elementType.isF16()    ? 10
-               : elementType.isF64()  ? 11
-               : elementType.isBF16() ? 16
-                                      : 1;
+  int64_t to = elementType.isInteger(64) ? 7
+               : elementType.isF16()     ? 10
+               : elementType.isF64()     ? 11
+               : elementType.isBF16()    ? 16
+                                         : 1;
   return node(loc, "Cast", ranked(value).clone(elementType), value,
               intAttr(rewriter, "to", to));
 }
@@ -383,6 +385,10 @@ LogicalResult Decomposer::decompose(Operation *op) {
     lower(sublayer);
     return success();
   }
+  if (auto skip = llvm::dyn_cast<SkipOp>(op)) {
+    lower(skip);
+    return success();
+  }
   Value result;
   if (auto norm = llvm::dyn_cast<NormOp>(op))
     result = lower(norm);
@@ -398,6 +404,10 @@ LogicalResult Decomposer::decompose(Operation *op) {
     result = lower(attention);
   else if (auto embedding = llvm::dyn_cast<EmbeddingOp>(op))
     result = lower(embedding);
+  else if (auto cosine = llvm::dyn_cast<RowCosineOp>(op))
+    result = lower(cosine);
+  else if (auto margin = llvm::dyn_cast<RowMarginOp>(op))
+    result = lower(margin);
   else
     return op->emitError("has no form in standard ONNX [FFN-E201]");
   rewriter.replaceOp(op, result);
@@ -432,6 +442,22 @@ LogicalResult Decomposer::check(Operation *op) const {
   }
   if (llvm::isa<MoEOp>(op))
     return needs(11, "comparing scores");
+  auto needsWidth = [&](Value rows) -> LogicalResult {
+    if (!ShapedType::isDynamic(ranked(rows).getShape().back()))
+      return success();
+    return op->emitError("cannot be decomposed: the width of rows of ")
+           << rows.getType() << " is not known [FFN-E202]";
+  };
+  if (auto skip = llvm::dyn_cast<SkipOp>(op))
+    return failed(needsWidth(skip.getResult()))
+               ? failure()
+               : needs(9, "a choice between rows");
+  if (llvm::isa<RowCosineOp>(op))
+    return needs(9, "a choice between elements");
+  if (auto margin = llvm::dyn_cast<RowMarginOp>(op))
+    return failed(needsWidth(margin.getInput()))
+               ? failure()
+               : needs(11, "the two largest elements");
   return needs(7, "broadcasting");
 }
 
@@ -443,7 +469,7 @@ struct Decompose : mlir::ffn::impl::FFNDecomposeBase<Decompose> {
     SmallVector<Operation *> ops;
     bool ok = true;
     module.walk<WalkOrder::PostOrder>([&](Operation *op) {
-      if (!llvm::isa<SublayerOp, ObserveOp>(op) &&
+      if (!llvm::isa<SublayerOp, SkipOp, ObserveOp>(op) &&
           !llvm::isa<ComputeOpInterface>(op))
         return;
       ok &= succeeded(decomposer.check(op));

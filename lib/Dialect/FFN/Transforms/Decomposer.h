@@ -14,6 +14,10 @@
 
 namespace mlir::ffn {
 
+class RowCosineOp;
+class RowMarginOp;
+class SkipOp;
+
 /// The same tensor type with another last dimension.
 RankedTensorType withLastDim(RankedTensorType type, int64_t size);
 
@@ -59,6 +63,12 @@ private:
   Value scores(MoEOp op);
   Value isChosen(MoEOp op, Value keys);
   Value lower(MoEOp op);
+
+  // Adaptive depth.
+  Value reduceLast(Location loc, StringRef op, Value value);
+  Value lower(RowCosineOp op);
+  Value lower(RowMarginOp op);
+  void lower(SkipOp op);
 };
 
 } // namespace mlir::ffn

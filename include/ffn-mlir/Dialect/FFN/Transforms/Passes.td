@@ -766,6 +766,139 @@ def FFNReparamIdle : Pass<"ffn-reparam-idle", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
 }
 
+def FFNInsertSkip : Pass<"ffn-insert-skip", "::mlir::ModuleOp"> {
+  let summary = "Leave out networks at run time where those before them have become idle";
+  let description = [{
+    **What.** FFN-SkipLLM (arXiv 2404.03865). Where a network changes the
+    direction of a token's state x by little, cos(x, x + F(x)) > `threshold`,
+    the networks of the following layers are left out for this token: those of
+    the next `run` layers, then one is looked at again; with `run=0` all to the
+    end of the region. Attention always runs, so the KV cache is that of a full
+    run. The cosine costs a network that runs, so savings come from those
+    behind it. Nothing is kept from token to token.
+
+    The first `first` and the last `last` networks always run, and the
+    first `warmup` positions of a text run in full. The published rule counts
+    generated tokens; where the prompt ends the model cannot know, and that
+    first positions matter (attention sinks) is the reason given for it. A call
+    with more than one position (a prompt) runs in full, unless
+    `prefill=decide` says that each of its rows decides as it would alone:
+    nothing is saved then, but a text that is read at once has the values of
+    one that is written token by token, which is how the quality is measured.
+
+    **Pre-conditions.** `ffn-raise`. Apply it last: networks that are left out
+    stand in an `ffn.skip`, which searches and profiles do not look into.
+
+    **Calibration.** With `calib` instead of `threshold` the model is run on
+    samples. Of thresholds that leave out up to `share` of the networks of the
+    region, the one that leaves out most at a Kullback-Leibler divergence from
+    the original of at most `max-divergence` (nats a token) is taken. If none
+    leaves out 2 %, nothing is inserted, and remarks give what was measured:
+    shallow models have no idle networks.
+
+    **Post-conditions.** A remark for every network. With `count` @main has
+    another result, `left_out`: how many networks each row left out.
+
+    **Before and after.**
+    ```mlir
+    %h1 = ffn.sublayer [#ffn.addend<ffn "layers.1.mlp">](%h0) : ... { ... ffn.yield %f }
+    %h2 = ffn.sublayer [#ffn.addend<ffn "layers.2.mlp">](%h1) : ... { ... ffn.yield %g }
+    ```
+    ```mlir
+    %h1 = ffn.sublayer [#ffn.addend<ffn "layers.1.mlp">](%h0) : ... { ... ffn.yield %f }
+    %c = ffn.row_cosine %h0, %h1 : ...
+    %s = onnx.node "Greater" v13 (%c, %threshold) : ...
+    %h2 = ffn.sublayer [#ffn.addend<ffn "layers.2.mlp">](%h1) : ... {
+    ^bb0(%x: ...):
+      %k = ffn.skip %s : ... { ... ffn.skip_yield %g }
+      ffn.yield %k
+    }
+    ```
+
+    **Numerical class.** approximate. With a threshold of 1 or more no network
+    is ever left out and the results have the bits of the original; without
+    threshold and calibration the module is unchanged.
+  }];
+  let options = [
+    Option<"threshold", "threshold", "double", "0.0", "Cosine above which a network is idle; 0: none is left out, nothing is inserted">,
+    Option<"run", "run", "unsigned", "0", "Networks that are left out behind an idle one before one is looked at again; 0: all of the region">,
+    Option<"first", "first", "unsigned", "1", "Networks at the beginning that always run and are not looked at">,
+    Option<"last", "last", "unsigned", "1", "Networks at the end that always run">,
+    Option<"warmup", "warmup", "unsigned", "4", "Positions of a text that run in full">,
+    Option<"prefill", "prefill", "std::string", "\"run\"", "Calls with several positions: run (in full) or decide (row by row)">,
+    Option<"count", "count", "bool", "false", "Return how many networks each row left out">,
+    Option<"share", "share", "double", "1.0", "Calibration: share of the region's networks that may be left out">,
+    Option<"maxDivergence", "max-divergence", "double", "0.02", "Calibration: largest divergence from the original, in nats for each token">,
+    Option<"calib", "calib", "std::string", [{""}], "Samples: text, token lists (.json), or a folder of them">,
+    Option<"tokenizer", "tokenizer", "std::string", [{""}], "Tokenizer in JSON form; without: bytes">,
+    Option<"samples", "samples", "unsigned", "10", "Number of samples">,
+    Option<"length", "length", "unsigned", "256", "Tokens of a sample">,
+    Option<"seed", "seed", "uint64_t", "0", "Of the choice of samples">,
+    Option<"threads", "threads", "unsigned", "0", "Of the calibration; 0: one for each CPU that the process may use">,
+    Option<"cpu", "cpu", "std::string", [{"native"}], "Instruction set level of the model that is run">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
+}
+
+def FFNInsertEarlyExit : Pass<"ffn-insert-early-exit", "::mlir::ModuleOp"> {
+  let summary = "Leave the stack of layers at run time where the prediction has settled";
+  let description = [{
+    **What.** Behind layers `from`, `from + step`, ... the head is applied to
+    the state as it is (Geva et al., arXiv 2203.14680, observe that predictions
+    settle before the last layer). A token whose first class is that of the
+    check before, with a lead over the second (difference of probabilities)
+    above `threshold`, leaves the stack: its state stays what it is, its
+    logits are those of the check. Later checks and the head are left out too.
+
+    Keys and values of the layers that a token does not run are made of the
+    state that it left with, as every later token reads them: only queries,
+    attention, output projection and networks are left out. So an exit saves
+    less than the layers weigh, and a cache never has holes.
+
+    The first `warmup` positions, and calls with more than one unless
+    `prefill=decide`, run in full; see `ffn-insert-skip`.
+
+    **Pre-conditions.** `ffn-raise`; the logits are a linear, behind norms and
+    casts at most, of the state behind the last sublayer, which nothing else
+    reads. Apply it last.
+
+    **Post-conditions.** A remark for every sublayer. With `count` @main has
+    another result, `left_out`: how many sublayers each row left out.
+
+    **Before and after.**
+    ```mlir
+    %h2 = ffn.sublayer [#ffn.addend<ffn "layers.1.mlp">](%h1) : ... { ... ffn.yield %f }
+    %n = ffn.norm rms %h2 ...
+    %logits = ffn.linear %n, %w : ...
+    ```
+    ```mlir
+    %n0 = ffn.norm rms %h1 ...
+    %l0 = ffn.linear %n0, %w : ...
+    %lead = ffn.row_margin %l0 : ...
+    %exit = onnx.node "Greater" v13 (%lead, %threshold) : ...
+    %h2 = ffn.sublayer [#ffn.addend<ffn "layers.1.mlp">](%h1) : ... {
+    ^bb0(%x: ...):
+      %k = ffn.skip %exit : ... { ... ffn.skip_yield %f }
+      ffn.yield %k
+    }
+    %logits = ffn.skip %exit else %l0 : ... { ... ffn.skip_yield %l }
+    ```
+
+    **Numerical class.** approximate. With a threshold of 1 or more no token
+    leaves and the results have the bits of the original; with 0 the module is
+    unchanged. A check costs a head: measure before use.
+  }];
+  let options = [
+    Option<"threshold", "threshold", "double", "0.0", "Lead in probability above which a token leaves; 0: nothing is inserted">,
+    Option<"from", "from", "unsigned", "0", "Layers in front of the first check, which only remembers its class; 0: half of them">,
+    Option<"step", "step", "unsigned", "1", "Layers from check to check">,
+    Option<"warmup", "warmup", "unsigned", "4", "Positions of a text that run in full">,
+    Option<"prefill", "prefill", "std::string", "\"run\"", "Calls with several positions: run (in full) or decide (row by row)">,
+    Option<"count", "count", "bool", "false", "Return how many sublayers each row left out">
+  ];
+  let dependentDialects = ["::mlir::ffn::FFNDialect", "::mlir::onnx::ONNXDialect"];
+}
+
 def FFNDedupWeights : Pass<"ffn-dedup-weights", "::mlir::ModuleOp"> {
   let summary = "Make one weight of weights with equal bytes";
   let description = [{
