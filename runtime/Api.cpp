@@ -65,8 +65,11 @@ static ffn_status checkForm(const char *kind, const Value &value,
                             const ffn_tensor &t) {
   const char *name = value.info.name;
   char want[16], have[16];
+  if (t.dtype.lanes != 1)
+    return fail(FFN_E_DTYPE, "%s '%.80s': lanes are %u, expected 1 [FFN-R401]",
+                kind, name, static_cast<unsigned>(t.dtype.lanes));
   if (t.dtype.code != value.info.dtype.code ||
-      t.dtype.bits != value.info.dtype.bits || t.dtype.lanes != 1)
+      t.dtype.bits != value.info.dtype.bits)
     return fail(FFN_E_DTYPE, "%s '%.80s': dtype is %s, expected %s [FFN-R401]",
                 kind, name, typeName(t.dtype, have),
                 typeName(value.info.dtype, want));
@@ -305,10 +308,14 @@ static ffn_status apiOutputShape(const ffn_tensor *inputs, uint32_t numInputs,
     return fail(FFN_E_ARGUMENT, "index %u is beyond the %u outputs [FFN-R400]",
                 index, model.info.num_outputs);
   const Value &value = model.outputs[index];
-  if (static_cast<uint32_t>(value.info.ndim) > capacity ||
-      (value.info.ndim && !shape))
-    return fail(FFN_E_ARGUMENT, "output '%.80s' has rank %d [FFN-R400]",
-                value.info.name, value.info.ndim);
+  if (value.info.ndim && !shape)
+    return fail(FFN_E_ARGUMENT, "output '%.80s': shape is null [FFN-R400]",
+                value.info.name);
+  if (static_cast<uint32_t>(value.info.ndim) > capacity)
+    return fail(FFN_E_ARGUMENT,
+                "output '%.80s': rank %d does not fit a capacity of %u "
+                "[FFN-R400]",
+                value.info.name, value.info.ndim, capacity);
   for (int32_t d = 0; d < value.info.ndim; ++d)
     if (!evaluate(value.dims[d], symbols, shape[d]))
       return fail(FFN_E_SIZE,

@@ -280,7 +280,7 @@ LogicalResult ModelLowering::readSignature() {
     descriptor.outputs.push_back(std::move(port));
     outputElements.push_back(convertElementType(element));
   }
-  return success();
+  return checkRuntimeLimits(sourceMain, descriptor);
 }
 
 /// The buffer of an argument whose rows may lie apart.

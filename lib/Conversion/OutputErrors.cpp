@@ -97,3 +97,27 @@ LogicalResult OutputErrors::reportType(unsigned i, StringRef name,
     return reportUnsupported(origin, why);
   return main.emitError() << scope.graph << ": " << why << " [FFN-C102]";
 }
+
+// kMaxRank and kMaxSymbols of runtime/Runtime.h, which stands alone.
+static constexpr size_t kMaxRuntimeRank = 16;
+static constexpr size_t kMaxRuntimeSymbols = 64;
+
+LogicalResult mlir::ffn::checkRuntimeLimits(func::FuncOp main,
+                                            const ModelDescriptor &descriptor) {
+  for (auto [kind, values] : {std::pair("input", &descriptor.inputs),
+                              std::pair("output", &descriptor.outputs)})
+    for (const DescriptorValue &value : *values)
+      if (value.dims.size() > kMaxRuntimeRank)
+        return main.emitError(kind)
+               << ' ' << quoteName(value.name) << " is of rank "
+               << value.dims.size()
+               << ", which cannot be compiled: a library takes ranks up to "
+               << kMaxRuntimeRank << " [FFN-C102]";
+  if (descriptor.symbols.size() > kMaxRuntimeSymbols)
+    return main.emitError("the inputs have ")
+           << descriptor.symbols.size()
+           << " symbolic dimensions, which cannot be compiled: a library takes "
+           << kMaxRuntimeSymbols
+           << "; fix some of them in the model [FFN-C102]";
+  return success();
+}

@@ -32,6 +32,11 @@ private:
   }
 };
 
+/// [FFN-C102] for a model with more symbolic dimensions, or an input or output
+/// of higher rank, than the runtime takes.
+LogicalResult checkRuntimeLimits(func::FuncOp main,
+                                 const ModelDescriptor &descriptor);
+
 } // namespace mlir::ffn
 
 #endif // FFN_MLIR_LIB_CONVERSION_OUTPUTERRORS_H

@@ -7,6 +7,7 @@
 #include "ExporterInternal.h"
 #include "ffn-mlir/Import/ReadOptions.h"
 #include "ffn-mlir/Support/DiagnosticPrinter.h"
+#include "ffn-mlir/Support/OutputPath.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "llvm/Support/FileSystem.h"
 
@@ -391,8 +392,12 @@ LogicalResult ModelExporter::run() {
   };
   isExternal = total > options.externalDataThreshold ||
                options.externalDataThreshold == 0;
+  if (failed(checkOutputPath(module, path)))
+    return failure();
   if (isExternal) {
     externalPath = path + ".data";
+    if (failed(checkOutputPath(module, externalPath)))
+      return failure();
     if (failed(externalData.create(externalPath, errors)))
       return report(failure());
   }

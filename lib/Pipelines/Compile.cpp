@@ -9,6 +9,7 @@
 #include "ffn-mlir/Dialect/CPU/IR/CPU.h"
 #include "ffn-mlir/Dialect/FFN/IR/FFN.h"
 #include "ffn-mlir/InitAll.h"
+#include "ffn-mlir/Support/OutputPath.h"
 #include "ffn-mlir/Support/TemporaryFolder.h"
 #include "ffn-mlir/Support/WeightStore.h"
 #include "ffn-mlir/Target/CPU/Codegen.h"
@@ -97,6 +98,9 @@ LogicalResult Compiler::createFolder() {
       !llvm::sys::fs::is_regular_file(status))
     return source.emitError("cannot write '")
            << path << "': it is there and not a regular file [FFN-O101]";
+  if (failed(checkOutputPath(source, path)) ||
+      failed(checkOutputPath(source, (path + ".weights").str())))
+    return failure();
   if (std::error_code code = folder.createBeside(path))
     return fail("cannot write beside '" + path + "': " + code.message());
   return success();

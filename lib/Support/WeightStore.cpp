@@ -180,6 +180,15 @@ FailureOr<OpenFile *> WeightStore::Impl::open(Operation *user, SpanAttr span) {
     return failure();
   }
   file->size = info.st_size;
+  // Spans of another file of that name are numbers without meaning.
+  if (op.getSize() && *op.getSize() != file->size) {
+    user->emitError("weights file '")
+        << op.getPath() << "' has " << file->size << " bytes, and had "
+        << *op.getSize()
+        << " when the module was written; restore it, or import the model "
+           "again [FFN-W103]";
+    return failure();
+  }
   entry = std::move(file);
   return entry.get();
 }

@@ -6,6 +6,7 @@
 
 #include "Native.h"
 #include "ffn-mlir/Driver/Npz.h"
+#include "ffn-mlir/Support/CodedError.h"
 #include "ffn-mlir/Support/DimExpr.h"
 #include "ffn-mlir/Support/TemporaryFolder.h"
 #include "llvm/ADT/StringExtras.h"
@@ -23,8 +24,10 @@ using llvm::Expected;
 using llvm::StringRef;
 
 bool mlir::ffn::driver::isArtefact(StringRef path) {
+  // Looking into a pipe would wait for a writer, into a device without end.
   llvm::file_magic magic;
-  return !llvm::identify_magic(path, magic) &&
+  return llvm::sys::fs::is_regular_file(path) &&
+         !llvm::identify_magic(path, magic) &&
          (magic == llvm::file_magic::elf_shared_object ||
           StringRef(path).ends_with(".so"));
 }
@@ -159,8 +162,8 @@ void mlir::ffn::driver::addDefaultSizes(const Artefact &artefact,
     if (!given[i])
       for (const std::string &name : getSymbols(value))
         if (sizes.try_emplace(name, size).second)
-          llvm::errs() << "note: no --dim " << name << ": taking " << size
-                       << '\n';
+          llvm::errs() << "note: no --dim " << escapeName(name) << ": taking "
+                       << size << '\n';
 }
 
 Error mlir::ffn::driver::fillInputs(const Artefact &artefact,

@@ -206,6 +206,34 @@ private:
     func::CallOp::create(b, counter, ValueRange{bytes});
   }
 
+  /// The same buffer with stride 1 where a dimension of one element has
+  /// another, which nothing is read by: what a slice with steps leaves.
+  static Value withUnitStrides(OpBuilder &builder, Location loc, Value buffer,
+                               MemRefType wanted) {
+    auto type = llvm::cast<MemRefType>(buffer.getType());
+    SmallVector<int64_t> strides, wantedStrides;
+    int64_t offset, wantedOffset;
+    if (type.getRank() != wanted.getRank() ||
+        failed(type.getStridesAndOffset(strides, offset)) ||
+        failed(wanted.getStridesAndOffset(wantedStrides, wantedOffset)))
+      return buffer;
+    auto data = memref::ExtractStridedMetadataOp::create(builder, loc, buffer);
+    SmallVector<OpFoldResult> sizes = data.getConstifiedMixedSizes(),
+                              steps = data.getConstifiedMixedStrides();
+    for (int64_t d = 0; d < type.getRank(); ++d)
+      if (type.getDimSize(d) == 1 && wantedStrides[d] == 1) {
+        strides[d] = 1;
+        steps[d] = builder.getIndexAttr(1);
+      }
+    auto result = MemRefType::get(
+        type.getShape(), type.getElementType(),
+        StridedLayoutAttr::get(builder.getContext(), offset, strides),
+        type.getMemorySpace());
+    return memref::ReinterpretCastOp::create(
+        builder, loc, result, data.getBaseBuffer(),
+        data.getConstifiedMixedOffset(), sizes, steps);
+  }
+
   LogicalResult replace(KernelCallOp call, SymbolTable &symbols,
                         llvm::DenseMap<Attribute, func::FuncOp> &kernels) {
     Attribute key = call.getKernel();
@@ -214,6 +242,10 @@ private:
     SmallVector<Value> operands;
     for (auto [operand, type] : llvm::zip_equal(call->getOperands(), types)) {
       auto from = llvm::dyn_cast<MemRefType>(operand.getType());
+      if (from && !memref::CastOp::areCastCompatible(from, type)) {
+        operand = withUnitStrides(builder, call.getLoc(), operand, type);
+        from = llvm::cast<MemRefType>(operand.getType());
+      }
       if (!from || !memref::CastOp::areCastCompatible(from, type))
         return call.emitOpError()
                << "needs a buffer of " << type << ", has " << operand.getType();
