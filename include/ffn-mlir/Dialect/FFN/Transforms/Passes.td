@@ -793,7 +793,7 @@ def FFNInsertSkip : Pass<"ffn-insert-skip", "::mlir::ModuleOp"> {
     samples. Of thresholds that leave out up to `share` of the networks of the
     region, the one that leaves out most at a Kullback-Leibler divergence from
     the original of at most `max-divergence` (nats a token) is taken. If none
-    leaves out 2 %, nothing is inserted, and remarks give what was measured:
+    leaves out 5 %, nothing is inserted, and remarks give what was measured:
     shallow models have no idle networks.
 
     **Post-conditions.** A remark for every network. With `count` @main has
