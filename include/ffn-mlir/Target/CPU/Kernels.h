@@ -90,10 +90,10 @@ std::unique_ptr<Pass> createAssignProductsPass(Level level = Level::Avx2);
 //===----------------------------------------------------------------------===//
 
 /// Emits the kernel of `key` (a GemmAttr, GroupedAttr, RouteAttr, QuantizeAttr,
-/// NormAttr, SoftmaxAttr, AttentionAttr or ProductAttr) as a private function at scf + vector + memref
-/// level: arguments in the order of the key's description, then `begin`, `end`
-/// of the range of tasks. The function is complete: no other pass needs to run
-/// on it before the lowering to LLVM, math ops included.
+/// NormAttr, SoftmaxAttr, AttentionAttr or ProductAttr) as a private function
+/// at scf + vector + memref level: arguments as the key's description has them,
+/// then `begin`, `end` of the range of tasks. The function is complete: nothing
+/// needs to run on it before the lowering to LLVM, math ops included.
 func::FuncOp emitKernel(OpBuilder &builder, Location loc, Attribute key,
                         StringRef name);
 
